@@ -1,0 +1,55 @@
+"""A configuration, read, checked and linked: what the daemon and the tools work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from router.config.settings import (
+    AdminSettings,
+    DeadLetterSettings,
+    DeliverySettings,
+    LogSettings,
+)
+from router.directories import DirectoryConfig
+from router.ledger import LedgerConfig
+from router.planning import Category, Divert, Route, SinkFacts
+from router.sinks import SinkConfig
+from router.sources import SourceConfig
+from router.templating import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Everything that one environment's configuration says.
+
+    Attributes:
+        root: The folder of ``router.yaml``; relative paths start there.
+        environment: The overlay in force, or None.
+        production: Marked ``production: true``.
+        sinks, sink_facts: By name: how to open each, and what planning knows of it.
+        files: Every file that was read, for watching and for reports.
+        hash: Of all content, the same for the same content.
+        part_hashes: Of each part (``sinks.mail``, ``sources.main``, ``routes``, ``ledger`` …):
+            what a reload compares.
+    """
+
+    root: str
+    environment: str | None
+    production: bool
+    sources: Mapping[str, SourceConfig]
+    ledger: LedgerConfig
+    directory: DirectoryConfig
+    sinks: Mapping[str, SinkConfig]
+    sink_facts: Mapping[str, SinkFacts]
+    categories: Mapping[str, Category]
+    routes: Mapping[str, Route]
+    templates: Mapping[str, Template]
+    divert: Divert | None
+    delivery: DeliverySettings
+    dead_letters: DeadLetterSettings
+    admin: AdminSettings
+    logs: LogSettings
+    files: tuple[str, ...]
+    hash: str
+    part_hashes: Mapping[str, str]

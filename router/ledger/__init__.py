@@ -1,0 +1,54 @@
+"""The durable record of deliveries. One file a kind; a file's name is its ``type:``."""
+
+from router.kinds import Kinds
+from router.ledger._contract import (
+    Behind,
+    Cancelled,
+    Claim,
+    Done,
+    Doubtful,
+    Fact,
+    Granted,
+    Held,
+    Kind,
+    Ledger,
+    LedgerConfig,
+    LedgerDown,
+    LedgerType,
+    ProgressKey,
+    Row,
+    Settle,
+    Settled,
+    State,
+    Stats,
+    Take,
+    Verdict,
+)
+
+KINDS = Kinds("router.ledger", "LEDGER")
+"""The installed ledger kinds."""
+
+__all__ = [
+    "KINDS",
+    "Behind",
+    "Cancelled",
+    "Claim",
+    "Done",
+    "Doubtful",
+    "Fact",
+    "Granted",
+    "Held",
+    "Kind",
+    "Ledger",
+    "LedgerConfig",
+    "LedgerDown",
+    "LedgerType",
+    "ProgressKey",
+    "Row",
+    "Settle",
+    "Settled",
+    "State",
+    "Stats",
+    "Take",
+    "Verdict",
+]

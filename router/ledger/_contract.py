@@ -1,0 +1,408 @@
+"""The durable record of deliveries: rows, facts, progress, and the operations on them.
+
+Every operation takes a list and gives an aligned list, is safe to repeat, and uses the ledger's
+own clock for leases and windows (seconds since the epoch everywhere). ``router.testing.ledgers``
+holds the conformance suite that every kind passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.clock import Clock
+from router.messages import Reason
+from router.values import Duration
+
+
+class State(StrEnum):
+    """Where a row stands; the first three are open, the others final."""
+
+    CLAIMED = "claimed"
+    SCHEDULED = "scheduled"
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    SUPPRESSED = "suppressed"
+    DEAD = "dead"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+    @property
+    def settles(self) -> bool:
+        """An offset may be committed past a row in this state."""
+        return self is not State.CLAIMED
+
+
+_FINAL = frozenset({State.DELIVERED, State.SUPPRESSED, State.DEAD})
+
+
+class Kind(StrEnum):
+    """What a row stands for."""
+
+    DELIVERY = "delivery"
+    INPUT = "input"
+    DIGEST = "digest"
+    DEAD_LETTER = "dead_letter"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One delivery, or another piece of durable work of the same life cycle.
+
+    Attributes:
+        key: 16 bytes.
+        kind, state: See the enumerations.
+        sink: The sink's name (for dead letters and feedback the internal sink's).
+        epoch: Grows by one with each claim; 0 was never claimed.
+        owner: The replica that holds the claim.
+        lease_until: When a claim ends.
+        due: When scheduled work wants to run; for waiting rows the time at which an
+            ``unsettled`` fallback starts, None if only a failure starts it.
+        attempts: Attempts made so far.
+        first_at: When the first attempt was made.
+        expires_at: Not to be sent after this.
+        family: 16 bytes shared by all deliveries of one event, step and recipient
+            (a person's devices); what waiting rows wait on.
+        wait_on: The family whose end a waiting row awaits.
+        waits_for: How many failures of that family start it.
+        order_scope, seq: With ``ordering: key``: only the lowest open ``seq`` of a scope may run.
+        cancel_scope: The fact scope whose mark cancels it.
+        event_time: Seconds since the epoch.
+        event_hash: 16 bytes: tells a second event of the same identity from the first.
+        position: ``topic/partition/offset`` of the record.
+        reason: Why it is in this state.
+        blob: Everything needed to run it again; emptied in the write that makes it final, but
+            kept for dead rows (replay).
+        updated: When it last changed.
+    """
+
+    key: bytes
+    kind: Kind = Kind.DELIVERY
+    state: State = State.CLAIMED
+    sink: str = ""
+    epoch: int = 0
+    owner: str | None = None
+    lease_until: float | None = None
+    due: float | None = None
+    attempts: int = 0
+    first_at: float | None = None
+    expires_at: float | None = None
+    family: bytes | None = None
+    wait_on: bytes | None = None
+    waits_for: int = 0
+    order_scope: str | None = None
+    seq: int | None = None
+    cancel_scope: str | None = None
+    event_time: float = 0.0
+    event_hash: bytes = b""
+    position: str = ""
+    reason: Reason | None = None
+    blob: bytes | None = None
+    updated: float = 0.0
+
+
+# Claims --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The caller holds the delivery until its lease ends."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """An earlier claim's lease ended without an outcome: it may have been sent.
+
+    The caller holds the claim (as with ``Granted``) and decides by the route's ``in_doubt``.
+    """
+
+    epoch: int
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else holds it; look again at ``until``."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """There is nothing to claim: the row is in this state already (final, scheduled, waiting).
+
+    ``other_event`` tells that the row belongs to a different record of the same identity.
+    """
+
+    state: State
+    other_event: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A lower open ``seq`` of its order scope has to end first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Its cancel scope has a mark that is not older than the event."""
+
+
+Claim: TypeAlias = Granted | Doubtful | Held | Done | Behind | Cancelled
+
+
+# Settlements ---------------------------------------------------------------------------------
+
+Waiters = Literal["keep", "start", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Writes what became of one row.
+
+    A row that exists is updated only if ``row.epoch`` is its current epoch (0 means: never
+    claimed, insert it, or leave it be where it exists already); a stale ``delivered`` is written
+    all the same, unless the row is final; any other stale outcome is ``STALE`` and writes nothing.
+
+    Attributes:
+        row: The row as it shall stand. ``key, epoch, state`` decide; on an update, identity
+            columns (family, event_time, event_hash, position …) keep their stored values.
+        waiters: What this does to rows that wait on ``row.family``: ``keep`` nothing, ``start``
+            counts one failure and at zero schedules them at once, ``drop`` makes them
+            ``suppressed`` (``not_needed``).
+        follow_ups: Rows inserted in the same transaction if this settlement is written and their
+            key is new: dead letters, feedback, waiting fallbacks.
+    """
+
+    row: Row
+    waiters: Waiters = "keep"
+    follow_ups: tuple[Row, ...] = ()
+
+
+class Settled(StrEnum):
+    """What a settlement came to: written; already so (a repeat); or overtaken."""
+
+    OK = "ok"
+    SAME = "same"
+    STALE = "stale"
+
+
+# Facts ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A small durable fact: gate, silence, cancel mark, gone token, throttle member, crash mark.
+
+    ``until`` None keeps it for ever. ``at`` is when it was written (ledger clock); give 0.
+    """
+
+    scope: str
+    member: str
+    value: str = ""
+    until: float | None = None
+    at: float = 0.0
+    blob: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Asks for one of at most ``limit`` places in a bucket within ``window`` seconds.
+
+    Insert-if-absent of ``(bucket, member)``: a member that is in already gets the verdict it got
+    then, so that a redelivery neither suppresses itself nor counts twice. Serves throttles, caps
+    and dedupe (limit 1).
+    """
+
+    bucket: str
+    member: str
+    limit: int
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``granted``, and how many places of the bucket are taken now."""
+
+    granted: bool
+    taken: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressKey:
+    group: str
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Row counts by (kind, state), open rows by sink, and the age of the oldest due row."""
+
+    rows: Mapping[tuple[Kind, State], int]
+    backlog: Mapping[str, int]
+    backlog_bytes: Mapping[str, int]
+    oldest_due: float | None
+
+
+class Ledger(Protocol):
+    """An open ledger. ``owner`` names this process; leases and windows use the ledger's clock.
+
+    Every method may raise ``LedgerDown``; the caller then fails closed.
+    """
+
+    uuid: str
+    owner: str
+    is_durable: bool
+
+    async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
+        """The rows as they stand."""
+        ...
+
+    async def admit(self, asks: Sequence[Take]) -> Sequence[Verdict]:
+        """Grants or refuses places in buckets, atomically for each ask, in order."""
+        ...
+
+    async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
+        """Takes deliveries for ``lease`` seconds just before they are sent.
+
+        An unknown key is inserted as given, claimed, with epoch 1. A claimed one whose lease
+        has ended is taken over (``Doubtful``). A row this owner holds with a live lease is
+        ``Held`` too: nobody claims twice.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
+        """Writes outcomes and their follow-ups, all of the call in one transaction."""
+        ...
+
+    async def due(
+        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+    ) -> Sequence[Row]:
+        """Claims rows whose time has come: at most ``wanted[sink]`` for each sink named.
+
+        Scheduled rows whose ``due`` has passed, waiting rows whose ``due`` has passed, claimed
+        rows whose lease has ended (their row's state says ``claimed``: in doubt) — oldest ``due``
+        first, heads only within an order scope, cancelled ones included (the caller's gate
+        decides). Rows come back claimed, with their new epoch and lease, their ``state`` as it
+        was before, and their blob.
+        """
+        ...
+
+    async def next_due(self, sinks: Sequence[str]) -> float | None:
+        """When ``due`` will next have something for these sinks, or None."""
+        ...
+
+    async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
+        """Gives back claims (key, epoch) that were never sent: a row never attempted before and
+        without blob vanishes, any other returns to ``scheduled``, due at once."""
+        ...
+
+    async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
+        """Replay: compare-and-set ``dead`` to ``scheduled`` with fresh attempts; False where the
+        row is not dead or has no blob."""
+        ...
+
+    async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
+        """Every live fact of these scopes."""
+        ...
+
+    async def put_facts(self, facts: Sequence[Fact]) -> None:
+        """Writes facts; an existing (scope, member) is replaced, unless its ``value`` is the
+        number and larger one of a cancel mark (scope starts with ``cancel:``)."""
+        ...
+
+    async def drop_facts(self, members: Sequence[tuple[str, str]]) -> None:
+        """Removes facts (scope, member); missing ones are fine."""
+        ...
+
+    async def changes(self, prefix: str, since: float) -> Sequence[Fact]:
+        """Facts whose scope starts with ``prefix`` written at or after ``since``."""
+        ...
+
+    async def take(self, scope: str, n: int, per_second: float, burst: float) -> float:
+        """Takes ``n`` tokens of a shared token bucket; how many seconds to wait before using them."""
+        ...
+
+    async def progress(self, keys: Sequence[ProgressKey]) -> Sequence[int | None]:
+        """The next offset to read, as last stored."""
+        ...
+
+    async def put_progress(self, offsets: Mapping[ProgressKey, int]) -> None:
+        """Stores the next offset to read; never moves backwards."""
+        ...
+
+    async def rows(
+        self,
+        *,
+        kind: Kind = Kind.DELIVERY,
+        state: State | None = None,
+        sink: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: bytes | None = None,
+        limit: int = 100,
+    ) -> Sequence[Row]:
+        """Rows for people to look at, by key order after ``after``; ``since``/``until`` bound
+        ``updated``."""
+        ...
+
+    async def purge(self, older_than: float) -> int:
+        """Drops final rows last changed before ``older_than`` (not unpublished dead letters, which
+        are open) and facts whose ``until`` has passed; how many."""
+        ...
+
+    async def stats(self) -> Stats: ...
+
+
+class LedgerDown(Exception):
+    """The ledger can't be reached or written; nothing is known to have happened."""
+
+
+class LedgerConfig(BaseModel):
+    """Options that every ledger has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: str = Field(description="The ledger's kind.")
+    retention: Duration = Field(
+        604800.0,
+        description="How long a repeat is recognised: final rows are kept this long.",
+        examples=["7d"],
+    )
+
+
+LedgerConfigT = TypeVar("LedgerConfigT", bound=LedgerConfig)
+LedgerConfigT_contra = TypeVar("LedgerConfigT_contra", bound=LedgerConfig, contravariant=True)
+
+
+class OpenLedger(Protocol[LedgerConfigT_contra]):
+    """Opens a ledger for its lifetime.
+
+    Raises (on entering):
+        LedgerDown: it can't be reached.
+        ConfigError: it can't be used as configured (network file system, locked by another).
+    """
+
+    def __call__(
+        self, config: LedgerConfigT_contra, *, owner: str, clock: Clock
+    ) -> AbstractAsyncContextManager[Ledger]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerType(Generic[LedgerConfigT]):
+    """One kind of ledger: what its module exports as ``LEDGER``."""
+
+    name: str
+    config: type[LedgerConfigT]
+    open: OpenLedger[LedgerConfigT]

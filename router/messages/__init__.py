@@ -1,0 +1,53 @@
+"""What is sent, typed by channel, and what a sink may answer. Pure."""
+
+from router.messages.model import (
+    AnalyticsEvent,
+    Button,
+    Channel,
+    ChatMessage,
+    EmailMessage,
+    Message,
+    Parcel,
+    PushMessage,
+    Request,
+    Target,
+    dump_message,
+    load_message,
+    message_from_dict,
+    message_to_dict,
+)
+from router.messages.outcome import (
+    Delivered,
+    Halt,
+    InDoubt,
+    Outcome,
+    Reason,
+    Rejected,
+    Retry,
+    Scope,
+)
+
+__all__ = [
+    "AnalyticsEvent",
+    "Button",
+    "Channel",
+    "ChatMessage",
+    "Delivered",
+    "EmailMessage",
+    "Halt",
+    "InDoubt",
+    "Message",
+    "Outcome",
+    "Parcel",
+    "PushMessage",
+    "Reason",
+    "Rejected",
+    "Request",
+    "Retry",
+    "Scope",
+    "Target",
+    "dump_message",
+    "load_message",
+    "message_from_dict",
+    "message_to_dict",
+]

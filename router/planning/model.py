@@ -1,0 +1,218 @@
+"""Routes as linked from configuration, and the deliveries that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, TypeAlias
+
+from router.events import Event
+from router.messages import Channel, Reason, Target
+from router.problems import Position
+from router.recipients import Recipient
+from router.routing import Condition, Path
+from router.templating import Value
+
+InDoubtRule = Literal["resend", "dead_letter"]
+OnUnknown = Literal["dead_letter", "suppress", "wait"]
+
+
+class Cause(StrEnum):
+    """Why a fallback starts."""
+
+    UNREACHABLE = "unreachable"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """What a notification is about, for preferences and owners.
+
+    Attributes:
+        optional: People may opt out; mails of it carry unsubscribe headers.
+    """
+
+    name: str
+    description: str
+    owner: str | None = None
+    optional: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFacts:
+    """What planning must know of a sink; nothing of how it sends.
+
+    Attributes:
+        address_kind: See :class:`router.sinks.SinkType`.
+        is_real: Reaches real people.
+    """
+
+    name: str
+    type: str
+    channel: Channel
+    address_kind: str
+    is_real: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """How a route finds its recipients in an event.
+
+    Attributes:
+        each: A list in the event, one recipient an element (``item``); None is one recipient.
+        fields: Recipient field (``id``, ``email``, ``locale`` …) to the path of its value;
+            paths may start with ``item``.
+        excluded: Ids (or lists of ids) that are left out.
+        where: A condition on ``item``, or None.
+        maximum: More recipients than this and nobody is sent to.
+    """
+
+    fields: Mapping[str, Path]
+    each: Path | None = None
+    excluded: Path | None = None
+    where: Condition | None = None
+    maximum: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateContent:
+    """A template's message for the step's channel.
+
+    Attributes:
+        variables: The route's ``with:`` map; variables it does not name are read from ``data``.
+    """
+
+    template: str
+    variables: Mapping[str, Value] = field(default_factory=dict[str, Value])
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContent:
+    """An HTTP request described in YAML.
+
+    Attributes:
+        path: With ``{name}`` places filled from ``params``, percent-encoded.
+        json, form, text: At most one is given: the body.
+    """
+
+    method: str = "POST"
+    path: str = ""
+    params: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    query: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    headers: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    json: Value | None = None
+    form: Mapping[str, Value] | None = None
+    text: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadContent:
+    """The event itself, as ``{type, timestamp, data}``: a webhook without a template."""
+
+
+Content: TypeAlias = TemplateContent | RequestContent | PayloadContent
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a route's ``deliver:`` list, with every default applied.
+
+    Attributes:
+        id: Stable name within the route; part of the delivery key.
+        was: Its earlier id, kept for the key.
+        per_recipient: False: once per event, with an empty recipient id.
+        to: A fixed target instead of recipients' addresses.
+        fallback_for: The step whose failure starts this one.
+        causes: Which failures do.
+        expires: Seconds after the event; None never.
+    """
+
+    id: str
+    sink: str
+    channel: Channel
+    address_kind: str
+    content: Content
+    at: Position
+    was: str | None = None
+    per_recipient: bool = True
+    to: Target | None = None
+    fallback_for: str | None = None
+    causes: frozenset[Cause] = frozenset()
+    expires: float | None = None
+    in_doubt: InDoubtRule = "resend"
+
+    @property
+    def key_id(self) -> str:
+        return self.was or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A named rule: what it matches, who receives, which steps.
+
+    Attributes:
+        id: Stable name; part of every delivery key.
+        was: Its earlier name, kept for the key.
+        selection: None where no step is personal.
+        steps: In the order written; a fallback may stand before or after its primary.
+        digest: Hash of everything that decides its behaviour (reload rebuilds only what changed).
+    """
+
+    id: str
+    match: Condition
+    steps: tuple[Step, ...]
+    at: Position
+    was: str | None = None
+    description: str = ""
+    owner: str | None = None
+    category: str | None = None
+    selection: Selection | None = None
+    on_unknown: OnUnknown = "dead_letter"
+    enabled: bool = True
+    digest: str = ""
+
+    @property
+    def key_id(self) -> str:
+        return self.was or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Divert:
+    """Where real messages go instead, by channel: an address, or None to suppress them."""
+
+    targets: Mapping[Channel, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one recipient through one sink for one event, not yet rendered.
+
+    It keeps its route and step, so that work in flight ends under the configuration that
+    planned it.
+
+    Attributes:
+        key: 16 bytes, its idempotency key.
+        family: 16 bytes, the key without endpoint and part: shared by a person's devices.
+        item: The element of ``each`` it was made for, or None.
+        target: Where to; None with ``barred`` set.
+        endpoint: The device or address in a fan-out; part of the key.
+        expires_at: Seconds since the epoch; None never.
+        barred: Why it is suppressed without an attempt (``unreachable``, ``diverted`` …).
+        fallbacks: Deliveries that start if this one fails for one of their steps' causes.
+    """
+
+    key: bytes
+    family: bytes
+    event: Event
+    route: Route
+    step: Step
+    recipient: Recipient | None
+    target: Target | None
+    item: Any = None
+    endpoint: str = ""
+    part: str = ""
+    tenant: str = ""
+    expires_at: float | None = None
+    barred: Reason | None = None
+    fallbacks: tuple[Delivery, ...] = ()

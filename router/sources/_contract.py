@@ -1,0 +1,110 @@
+"""What every source is: records in batches, offsets committed only when told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.clock import Clock
+from router.events import DecodeConfig, Record, TopicPartition
+from router.ledger import Ledger
+
+
+class SourceConfig(BaseModel):
+    """Options that every source has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: str = Field(description="The source's kind.")
+    decode: DecodeConfig = Field(DecodeConfig(), description="How bytes become events.")
+
+
+ConfigT = TypeVar("ConfigT", bound=SourceConfig)
+ConfigT_contra = TypeVar("ConfigT_contra", bound=SourceConfig, contravariant=True)
+
+
+class CommitFailed(Exception):
+    """An offset commit did not succeed in time; the records may be read again."""
+
+
+class Listener(Protocol):
+    """Hears of partitions coming and going. Its methods never raise."""
+
+    async def assigned(self, places: Sequence[TopicPartition]) -> None:
+        """These partitions are read from now on."""
+        ...
+
+    async def revoked(self, places: Sequence[TopicPartition]) -> None:
+        """These partitions go to others when this returns: drain and commit inside."""
+        ...
+
+
+class Source(Protocol):
+    """An open source.
+
+    Attributes:
+        group: The consumer group, or the name that progress is kept under.
+    """
+
+    group: str
+
+    @property
+    def is_joined(self) -> bool:
+        """Ready: a member of the group, with or without partitions."""
+        ...
+
+    @property
+    def has_ended(self) -> bool:
+        """No record will ever come again (a file or a pipe at its end)."""
+        ...
+
+    async def read(self, limit: int, wait: float) -> Sequence[Record]:
+        """The next records, at most ``limit``; none if none came within ``wait`` seconds.
+
+        Has to be called again and again, even while everything is paused: it is the sign of life.
+        """
+        ...
+
+    def position(self, place: TopicPartition) -> int | None:
+        """The next offset that will be read; beyond gaps left by compaction and transactions."""
+        ...
+
+    def pause(self, places: Sequence[TopicPartition]) -> None: ...
+
+    def resume(self, places: Sequence[TopicPartition]) -> None: ...
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commits "read next from here", with the ledger's uuid as metadata where there is such.
+
+        Raises:
+            CommitFailed: not done within the deadline (3 s), or the partition is another's now.
+        """
+        ...
+
+
+class OpenSource(Protocol[ConfigT_contra]):
+    """Opens a source for its lifetime. The ledger serves progress and its uuid."""
+
+    def __call__(
+        self,
+        config: ConfigT_contra,
+        *,
+        name: str,
+        listener: Listener,
+        ledger: Ledger,
+        clock: Clock,
+        accept_new_ledger: bool = False,
+    ) -> AbstractAsyncContextManager[Source]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType(Generic[ConfigT]):
+    """One kind of source: what its module exports as ``SOURCE``."""
+
+    name: str
+    config: type[ConfigT]
+    open: OpenSource[ConfigT]

@@ -1,0 +1,84 @@
+"""What goes over HTTP, and the two ways in which it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from router.messages import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request. ``timeout_s`` bounds it as a whole, from pool to the last byte."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes | None = None
+    timeout_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An answer. Header names are lower case; the body is cut at ``HttpOptions.max_body``."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    truncated: bool = False
+
+
+class NotSent(Exception):
+    """The request can't have reached the provider: safe to send again."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class AnswerLost(Exception):
+    """The request left, the answer did not arrive: the provider may have accepted it."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How a client connects.
+
+    Attributes:
+        connections: Pool size.
+        connect_timeout_s: For TCP and TLS together.
+        ca_file: PEM file that replaces the system's roots.
+        verify: TLS verification; False is for a sandbox on loopback only.
+        proxy: Proxy address; the environment's proxy variables are not read.
+        public_only: Refuse addresses that are not public, checked at connect time.
+        allow_hosts: Hosts that ``public_only`` lets through.
+        max_body: Bytes of an answer that are read.
+    """
+
+    connections: int = 16
+    connect_timeout_s: float = 5.0
+    ca_file: str | None = None
+    verify: bool = True
+    proxy: str | None = None
+    public_only: bool = False
+    allow_hosts: frozenset[str] = frozenset()
+    max_body: int = 256 * 1024
+
+
+class HttpClient(Protocol):
+    """An open client. It never follows redirects and never retries."""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """The answer, whatever its status.
+
+        Raises:
+            NotSent: the request did not leave.
+            AnswerLost: it left, and no complete answer came.
+        """
+        ...
