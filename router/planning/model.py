@@ -200,6 +200,7 @@ class Delivery:
         expires_at: Seconds since the epoch; None never.
         barred: Why it is suppressed without an attempt (``unreachable``, ``diverted`` …).
         fallbacks: Deliveries that start if this one fails for one of their steps' causes.
+        siblings: How many deliveries its family has (the person's devices).
     """
 
     key: bytes
@@ -216,3 +217,4 @@ class Delivery:
     expires_at: float | None = None
     barred: Reason | None = None
     fallbacks: tuple[Delivery, ...] = ()
+    siblings: int = 1

@@ -1,0 +1,254 @@
+"""From a matched event to deliveries. Pure: profiles come in as values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from router.events import Event
+from router.messages import Channel, Reason, Target
+from router.planning.keys import delivery_key, family_key
+from router.planning.model import Cause, Delivery, Divert, Route, Selection, Step
+from router.recipients import Found, Recipient, Unavailable, Unknown, merge, targets
+from router.routing import MISSING, evaluate
+
+UNREACHABLE = Reason("unreachable", "the recipient has no address for this sink")
+DIVERTED = Reason("diverted", "this environment sends nothing on this channel")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A recipient as the event names it, before the directory is asked.
+
+    Attributes:
+        id: The company's id of the person.
+        fields: What the route took from the event; wins over the directory.
+        item: The element of ``each``, or None.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    item: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A route that can't be planned for an event, as a whole or for one recipient.
+
+    ``member`` tells recipients of one event apart; empty for the route as a whole.
+    """
+
+    route: Route
+    reason: Reason
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Who a route sends to, and which elements of ``each`` could not be understood."""
+
+    drafts: tuple[Draft, ...]
+    failures: tuple[Failure, ...] = ()
+
+
+def select(route: Route, event: Event) -> Selected:
+    """The recipients that a route finds in an event.
+
+    A missing ``each`` means nobody; the same id twice is one; a member without a usable id fails
+    alone; above the maximum nobody is sent to.
+    """
+    selection = route.selection
+    if selection is None:
+        return Selected(())
+    if selection.each is None:
+        return _selected(route, selection, event, [MISSING])
+    if selection.each.has_wildcard:
+        items: Any = selection.each.values(event)
+    else:
+        items = selection.each.value(event)
+        if items is MISSING or items is None:
+            return Selected(())
+    if not isinstance(items, list):
+        text = f"{selection.each.text} is not a list"
+        return Selected((), (Failure(route, Reason("recipients_not_a_list", text)),))
+    return _selected(route, selection, event, items)
+
+
+def _selected(route: Route, selection: Selection, event: Event, items: list[Any]) -> Selected:
+    excluded = _excluded(selection, event)
+    drafts: dict[str, Draft] = {}
+    failures: list[Failure] = []
+    for index, item in enumerate(items):
+        if selection.where is not None and not evaluate(selection.where, event, item):
+            continue
+        fields = {
+            name: value
+            for name, path in selection.fields.items()
+            if (value := path.value(event, item)) is not MISSING and value is not None
+        }
+        identifier = _identifier(fields.pop("id", None))
+        if identifier is None:
+            path = selection.fields["id"].text if "id" in selection.fields else "id"
+            reason = Reason("recipient_without_id", f"{path} holds no id")
+            failures.append(Failure(route, reason, str(index)))
+        elif identifier not in excluded and identifier not in drafts:
+            drafts[identifier] = Draft(identifier, fields, None if item is MISSING else item)
+    if len(drafts) > selection.maximum:
+        text = f"{len(drafts)} recipients, {selection.maximum} allowed"
+        return Selected((), (Failure(route, Reason("too_many_recipients", text)),))
+    return Selected(tuple(drafts.values()), tuple(failures))
+
+
+def _excluded(selection: Selection, event: Event) -> frozenset[str]:
+    if selection.excluded is None:
+        return frozenset()
+    found: list[Any] = []
+    for value in selection.excluded.values(event):
+        found += value if isinstance(value, list) else [value]
+    return frozenset(i for v in found if (i := _identifier(v)) is not None)
+
+
+def _identifier(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What an event and a route come to.
+
+    Attributes:
+        deliveries: Primaries; their fallbacks hang on them.
+        failures: Recipients (or the whole route) that die with a reason.
+        suppressed: The same, but suppressed by rule (``on_unknown: suppress``).
+        waiting: Drafts whose profile could not be had; the route waits for the directory.
+    """
+
+    deliveries: tuple[Delivery, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    suppressed: tuple[Failure, ...] = ()
+    waiting: tuple[Draft, ...] = ()
+    why_waiting: Reason | None = None
+
+
+def plan(
+    route: Route,
+    event: Event,
+    drafts: Sequence[Draft],
+    profiles: Sequence[Found],
+    divert: Divert | None = None,
+    *,
+    with_event_steps: bool = True,
+) -> Planned:
+    """The deliveries of one route for one event.
+
+    Args:
+        drafts: From :func:`select`.
+        profiles: The directory's answers, aligned with the drafts.
+        divert: Where real messages go instead, in this environment.
+        with_event_steps: False when only recipients that had to wait are planned again.
+    """
+    deliveries: list[Delivery] = []
+    failures: list[Failure] = []
+    suppressed: list[Failure] = []
+    waiting: list[Draft] = []
+    why: Reason | None = None
+    if with_event_steps:
+        deliveries += _branches(route, event, None, None, divert)
+    for draft, found in zip(drafts, profiles, strict=True):
+        if isinstance(found, Unavailable):
+            waiting.append(draft)
+            why = found.reason
+        elif isinstance(found, Unknown) and route.on_unknown != "suppress":
+            if route.on_unknown == "wait":
+                waiting.append(draft)
+                why = Reason("recipient_unknown", "the directory does not know the recipient yet")
+            else:
+                reason = Reason("recipient_unknown", "the directory does not know the recipient")
+                failures.append(Failure(route, reason, draft.id))
+        elif isinstance(found, Unknown):
+            reason = Reason("recipient_unknown", "on_unknown: suppress")
+            suppressed.append(Failure(route, reason, draft.id))
+        else:
+            recipient = merge(draft.id, draft.fields, found)
+            deliveries += _branches(route, event, recipient, draft.item, divert)
+    return Planned(tuple(deliveries), tuple(failures), tuple(suppressed), tuple(waiting), why)
+
+
+def _branches(
+    route: Route, event: Event, recipient: Recipient | None, item: Any, divert: Divert | None
+) -> Iterator[Delivery]:
+    """The primaries of the steps that run for this recipient (or once per event, for None)."""
+    steps = [s for s in route.steps if s.per_recipient == (recipient is not None)]
+    by_primary: dict[str | None, list[Step]] = {}
+    for step in steps:
+        by_primary.setdefault(step.fallback_for, []).append(step)
+
+    def grow(step: Step) -> Iterator[Delivery]:
+        followers = tuple(d for f in by_primary.get(step.id, ()) for d in grow(f))
+        for delivery in _fan_out(route, step, event, recipient, item, divert):
+            yield replace(delivery, fallbacks=followers) if followers else delivery
+
+    for step in by_primary.get(None, ()):
+        yield from grow(step)
+
+
+def _fan_out(
+    route: Route,
+    step: Step,
+    event: Event,
+    recipient: Recipient | None,
+    item: Any,
+    divert: Divert | None,
+) -> Iterator[Delivery]:
+    found = _addresses(step, recipient)
+    barred = None if found else UNREACHABLE
+    if divert is not None and step.channel in divert.targets and found:
+        address = divert.targets[step.channel]
+        if address is None:
+            barred = DIVERTED
+        else:
+            found = (Target(address, found[0].kind),)
+    person = recipient.id if recipient else ""
+    names = {
+        "tenant": "",
+        "identity": event.identity,
+        "route": route.key_id,
+        "step": step.key_id,
+        "recipient": person,
+    }
+    family = family_key(**names)
+    several = step.channel is Channel.PUSH
+    for target in found or (None,):
+        endpoint = target.address if target and several else ""
+        yield Delivery(
+            key=delivery_key(**names, endpoint=endpoint),
+            family=family,
+            siblings=max(1, len(found)),
+            event=event,
+            route=route,
+            step=step,
+            recipient=recipient,
+            target=target,
+            item=item,
+            endpoint=endpoint,
+            expires_at=None if step.expires is None else event.time + step.expires,
+            barred=barred,
+        )
+
+
+def _addresses(step: Step, recipient: Recipient | None) -> tuple[Target, ...]:
+    if step.to is not None:
+        return (step.to,)
+    if not step.per_recipient or recipient is None:
+        return (Target("", "request"),)
+    return targets(recipient, step.address_kind)
+
+
+def starts(step: Step, causes: frozenset[Cause]) -> bool:
+    """Whether a fallback step starts on any of these causes."""
+    return bool(step.causes & causes)
