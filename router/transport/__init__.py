@@ -1,5 +1,6 @@
 """HTTP for all sinks: one client, with pools, deadlines, CA files, proxies and address checks."""
 
+from router.transport.client import open_client
 from router.transport.model import (
     AnswerLost,
     HttpClient,
@@ -16,4 +17,5 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "NotSent",
+    "open_client",
 ]

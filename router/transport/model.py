@@ -11,22 +11,30 @@ from router.messages import Reason
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. ``timeout_s`` bounds it as a whole, from pool to the last byte."""
+    """One request. ``timeout_s`` bounds it as a whole, from pool to the last byte.
+
+    Its ``repr`` shows neither address nor headers nor body: they may hold credentials.
+    """
 
     method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes | None = None
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    body: bytes | None = field(default=None, repr=False)
     timeout_s: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer. Header names are lower case; the body is cut at ``HttpOptions.max_body``."""
+    """An answer. Header names are lower case.
+
+    Attributes:
+        truncated: The body is not whole: longer than ``HttpOptions.max_body``, or the connection
+            or the deadline ended it. The status arrived and holds.
+    """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     truncated: bool = False
 
 
@@ -39,7 +47,7 @@ class NotSent(Exception):
 
 
 class AnswerLost(Exception):
-    """The request left, the answer did not arrive: the provider may have accepted it."""
+    """The request may have left and no status came back: the provider may have accepted it."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(str(reason))
@@ -52,11 +60,13 @@ class HttpOptions:
 
     Attributes:
         connections: Pool size.
-        connect_timeout_s: For TCP and TLS together.
+        connect_timeout_s: For TCP and TLS together, and again for the name's resolution.
         ca_file: PEM file that replaces the system's roots.
         verify: TLS verification; False is for a sandbox on loopback only.
         proxy: Proxy address; the environment's proxy variables are not read.
-        public_only: Refuse addresses that are not public, checked at connect time.
+        public_only: Refuse addresses that are not public, checked on the addresses that are
+            connected to. Behind a proxy, which resolves names itself, only literal addresses
+            are checked.
         allow_hosts: Hosts that ``public_only`` lets through.
         max_body: Bytes of an answer that are read.
     """
@@ -75,10 +85,10 @@ class HttpClient(Protocol):
     """An open client. It never follows redirects and never retries."""
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """The answer, whatever its status.
+        """The answer, whatever its status, as soon as status and headers are known for certain.
 
         Raises:
             NotSent: the request did not leave.
-            AnswerLost: it left, and no complete answer came.
+            AnswerLost: it may have left, and no status came back.
         """
         ...
