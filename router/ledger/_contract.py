@@ -73,6 +73,7 @@ class Row:
             (a person's devices); what waiting rows wait on.
         wait_on: The family whose end a waiting row awaits.
         waits_for: How many failures of that family start it.
+        starts_on: The causes that start a waiting row, as ``Settle.causes`` names them.
         order_scope, seq: With ``ordering: key``: only the lowest open ``seq`` of a scope may run.
         cancel_scope: The fact scope whose mark cancels it.
         event_time: Seconds since the epoch.
@@ -98,6 +99,7 @@ class Row:
     family: bytes | None = None
     wait_on: bytes | None = None
     waits_for: int = 0
+    starts_on: tuple[str, ...] = ()
     order_scope: str | None = None
     seq: int | None = None
     cancel_scope: str | None = None
@@ -178,14 +180,17 @@ class Settle:
         row: The row as it shall stand. ``key, epoch, state`` decide; on an update, identity
             columns (family, event_time, event_hash, position …) keep their stored values.
         waiters: What this does to rows that wait on ``row.family``: ``keep`` nothing, ``start``
-            counts one failure and at zero schedules them at once, ``drop`` makes them
+            counts one failure of those whose ``starts_on`` shares a cause with ``causes``, and at
+            zero schedules them at once (the others are dropped), ``drop`` makes them
             ``suppressed`` (``not_needed``).
+        causes: Why the row failed, for ``start``.
         follow_ups: Rows inserted in the same transaction if this settlement is written and their
             key is new: dead letters, feedback, waiting fallbacks.
     """
 
     row: Row
     waiters: Waiters = "keep"
+    causes: tuple[str, ...] = ()
     follow_ups: tuple[Row, ...] = ()
 
 
