@@ -1,6 +1,7 @@
 """What the router tells about itself: metrics and logs, without personal data or secrets."""
 
 from router.telemetry.accounts import Account, Balance, Exit
+from router.telemetry.logs import AUDIT, Logs, log, setup_logs
 from router.telemetry.metrics import (
     CONTENT_TYPE,
     LedgerMetrics,
@@ -10,16 +11,25 @@ from router.telemetry.metrics import (
     SinkMetrics,
     TopicMetrics,
 )
+from router.telemetry.redaction import RecipientHash, Redactor, recipient_hash, secrets_in
 
 __all__ = [
+    "AUDIT",
     "CONTENT_TYPE",
     "Account",
     "Balance",
     "Exit",
     "LedgerMetrics",
+    "Logs",
     "Metrics",
     "PartitionMetrics",
+    "RecipientHash",
+    "Redactor",
     "RouteMetrics",
     "SinkMetrics",
     "TopicMetrics",
+    "log",
+    "recipient_hash",
+    "secrets_in",
+    "setup_logs",
 ]
