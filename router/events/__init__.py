@@ -1,6 +1,39 @@
-"""From bytes to events: plain JSON and CloudEvents, pure."""
+"""From bytes to events: plain JSON and CloudEvents, replays and dead letters, pure."""
 
+from router.events.attributes import POISON_CODES
 from router.events.config import DecodeConfig, Selector
+from router.events.dead_letter import (
+    Cut,
+    DeadLetter,
+    NotADeadLetter,
+    dead_letter_from_kafka,
+    dead_letter_from_line,
+    dead_letter_to_kafka,
+    dead_letter_to_line,
+)
+from router.events.decode import UNREADABLE_HEADER, decode, peek_type
 from router.events.model import Event, Poison, Record, TopicPartition
+from router.events.replay import Replay, unwrap_replay, wrap_replay
 
-__all__ = ["DecodeConfig", "Event", "Poison", "Record", "Selector", "TopicPartition"]
+__all__ = [
+    "POISON_CODES",
+    "UNREADABLE_HEADER",
+    "Cut",
+    "DeadLetter",
+    "DecodeConfig",
+    "Event",
+    "NotADeadLetter",
+    "Poison",
+    "Record",
+    "Replay",
+    "Selector",
+    "TopicPartition",
+    "dead_letter_from_kafka",
+    "dead_letter_from_line",
+    "dead_letter_to_kafka",
+    "dead_letter_to_line",
+    "decode",
+    "peek_type",
+    "unwrap_replay",
+    "wrap_replay",
+]
