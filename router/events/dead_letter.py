@@ -113,7 +113,7 @@ def dead_letter_from_kafka(record: Record) -> DeadLetter:
 def _fact_headers(letter: DeadLetter, cut: Cut | None) -> Headers:
     """Every fact, always all of them and in this order, so that originals' headers of the same
     names can't be mistaken for them; the longest texts give way to the limit."""
-    facts = {name: read(letter, cut).encode() for name, read in _FACTS.items()}
+    facts = {name: read(letter, cut).encode("utf-8", "replace") for name, read in _FACTS.items()}
     for name in ("reason-text", "identity"):
         if sum(len(f"router-{n}") + len(v) for n, v in facts.items()) <= MAX_FACTS:
             break
@@ -135,10 +135,11 @@ def _cut(record: Record) -> Cut:
 
 def dead_letter_to_line(letter: DeadLetter) -> bytes:
     """One line of JSON, without its line end. Bytes that are not UTF-8 stand there in base64."""
-    facts = {name: read(letter, letter.cut) for name, read in _FACTS.items()}
     record = letter.record
-    line = {name.replace("-", "_"): text for name, text in facts.items() if text}
-    line |= {"key": _bytes_to_json(record.key), "value": _bytes_to_json(record.value)}
+    facts = {name: read(letter, letter.cut) for name, read in _FACTS.items()}
+    line: dict[str, Any] = {name.replace("-", "_"): text for name, text in facts.items() if text}
+    line["key"] = _bytes_to_json(record.key)
+    line["value"] = _bytes_to_json(record.value)
     line["headers"] = [[name, _bytes_to_json(value)] for name, value in record.headers]
     return orjson.dumps(line)
 
