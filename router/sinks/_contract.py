@@ -19,11 +19,17 @@ class Backoff(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    first: Duration = Field(1.0, description="Upper bound of the first wait.", examples=["1s"])
-    factor: float = Field(2.0, ge=1, description="How much the bound grows with each attempt.")
-    cap: Duration = Field(1800.0, description="The bound grows no further.", examples=["30m"])
+    first: Duration = Field(
+        default=1.0, description="Upper bound of the first wait.", examples=["1s"]
+    )
+    factor: float = Field(
+        default=2.0, ge=1, description="How much the bound grows with each attempt."
+    )
+    cap: Duration = Field(
+        default=1800.0, description="The bound grows no further.", examples=["30m"]
+    )
     give_up: Duration = Field(
-        259200.0,
+        default=259200.0,
         description="How long after the first attempt a delivery that never expires is dead.",
         examples=["72h"],
     )
@@ -34,11 +40,17 @@ class Breaker(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    failures: float = Field(0.7, gt=0, le=1, description="Share of failed attempts that opens it.")
-    at_least: int = Field(10, ge=1, description="Fewer attempts in the window open nothing.")
-    window: Duration = Field(60.0, description="How far back attempts count.", examples=["1m"])
+    failures: float = Field(
+        default=0.7, gt=0, le=1, description="Share of failed attempts that opens it."
+    )
+    at_least: int = Field(
+        default=10, ge=1, description="Fewer attempts in the window open nothing."
+    )
+    window: Duration = Field(
+        default=60.0, description="How far back attempts count.", examples=["1m"]
+    )
     half_open: Duration = Field(
-        30.0, description="When one probe is let through.", examples=["30s"]
+        default=30.0, description="When one probe is let through.", examples=["30s"]
     )
 
 

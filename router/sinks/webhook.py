@@ -1,0 +1,192 @@
+"""Webhook: requests signed by the Standard Webhooks specification (v1.0.0, symmetric ``v1``).
+
+``webhook-id`` is made of the delivery's key, so it stays the same over all attempts and receivers
+can tell repeats; the timestamp is new on each attempt, and the exact bytes sent are signed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from router.messages import (
+    Channel,
+    Delivered,
+    Outcome,
+    Parcel,
+    Reason,
+    Rejected,
+    Request,
+    Retry,
+    Scope,
+)
+from router.sinks._contract import SinkConfig, SinkTools, SinkType
+from router.sinks._http import QUIET_S, HttpSink, answer_text, expect, retry_after
+from router.transport import HttpOptions, HttpRequest, HttpResponse, open_client
+from router.values import Duration, Secret
+
+_THROTTLED_S = 5.0
+_OWN_HEADERS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature", "content-type"})
+
+
+class WebhookConfig(SinkConfig):
+    """Signed requests to one address, as Standard Webhooks describes them."""
+
+    url: str = Field(
+        description="Where to send.", examples=["https://partner.example/hooks/payments"]
+    )
+    secrets: list[Secret] = Field(
+        default=[],
+        description="Signing secrets, `whsec_` and base64. Each signs: to rotate, list the new "
+        "one beside the old one until the receiver has changed over.",
+        examples=[["!env PARTNER_WEBHOOK_SECRET"]],
+    )
+    unsigned: bool = Field(
+        False, description="Send without a signature; `secrets` is then left out."
+    )
+    ca_file: str | None = Field(
+        None,
+        description="PEM file of the certificate authorities to trust instead of the system's.",
+        examples=["/etc/router/partner-ca.pem"],
+    )
+    proxy: str | None = Field(
+        None, description="HTTP proxy to go through.", examples=["http://proxy.internal:3128"]
+    )
+    allow_http: bool = Field(False, description="Accept an `http:` address.")
+    allow_private: bool = Field(
+        False, description="Connect to addresses that are not public, whatever the host."
+    )
+    allow_hosts: list[str] = Field(
+        default=[],
+        description="Hosts that may have addresses that are not public.",
+        examples=[["hooks.internal"]],
+    )
+    timeout: Duration = Field(
+        20.0, gt=0, description="One attempt takes at most this long.", examples=["20s"]
+    )
+
+    @field_validator("secrets")
+    @classmethod
+    def _signing_secrets(cls, secrets: list[Secret]) -> list[Secret]:
+        for secret in secrets:
+            if secret.known:
+                _signing_key(secret)
+        return secrets
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("url: write an https address, as in https://partner.example/hook")
+        if parts.scheme == "http" and not self.allow_http:
+            raise ValueError("url: http is not encrypted; write https, or set allow_http: true")
+        if parts.username or parts.password:
+            raise ValueError("url: credentials don't belong in an address")
+        if not self.secrets and not self.unsigned:
+            raise ValueError("secrets: none given; add one, or set unsigned: true")
+        if self.secrets and self.unsigned:
+            raise ValueError("unsigned: true contradicts secrets; leave one of them out")
+        return self
+
+
+def webhook_id(key: bytes) -> str:
+    """The message's id for receivers: the same for all attempts of a delivery."""
+    return f"msg_{key.hex()}"
+
+
+def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """The ``webhook-signature`` header: one ``v1`` signature for each key."""
+    content = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return " ".join(
+        "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys
+    )
+
+
+def request(
+    config: WebhookConfig, keys: Sequence[bytes], now: float, parcel: Parcel
+) -> HttpRequest:
+    """The call for a parcel at a time (seconds since the epoch)."""
+    message = expect(parcel, Request)
+    body = message.body if message.body is not None else b""
+    headers = {k: v for k, v in message.headers if k.lower() not in _OWN_HEADERS}
+    headers["Content-Type"] = message.content_type
+    headers["webhook-id"] = webhook_id(parcel.key)
+    headers["webhook-timestamp"] = str(int(now))
+    if keys:
+        headers["webhook-signature"] = sign(keys, webhook_id(parcel.key), int(now), body)
+    if parcel.traceparent:
+        headers["traceparent"] = parcel.traceparent
+    if parcel.is_test:
+        headers["x-router-test"] = "true"
+    return HttpRequest("POST", config.url, headers, body, config.timeout)
+
+
+def outcome(response: HttpResponse, now: float) -> Outcome:
+    """What the receiver's answer means. ``now`` is seconds since the epoch."""
+    asked = retry_after(response, now)
+    text = answer_text(response)
+    match response.status:
+        case status if 200 <= status < 300:
+            return Delivered()
+        case status if 300 <= status < 400:
+            return Retry(Reason("redirected", f"{text}; redirects are not followed"))
+        case 410:
+            return Rejected(Reason("endpoint_gone", text), recipient_gone=True)
+        case 429:
+            after = QUIET_S if asked is None else asked
+            return Retry(Reason("rate_limited", text), after, Scope.ENDPOINT)
+        case 502 | 504:
+            after = _THROTTLED_S if asked is None else asked
+            return Retry(Reason("throttled", text), after, Scope.ENDPOINT)
+        case 503:
+            scope = Scope.MESSAGE if asked is None else Scope.ENDPOINT
+            return Retry(Reason("unavailable", text), asked, scope)
+        case _:
+            return Retry(Reason("refused", text), asked)
+
+
+def _signing_key(secret: Secret) -> bytes:
+    """Raises:
+    ValueError: the secret is not ``whsec_`` and the base64 of 24 to 64 bytes.
+    """
+    try:
+        key = base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("a signing secret is whsec_ and the base64 of 24 to 64 random bytes")
+    return key
+
+
+@asynccontextmanager
+async def _open(config: WebhookConfig, tools: SinkTools) -> AsyncGenerator[HttpSink]:
+    keys = [_signing_key(secret) for secret in config.secrets]
+    options = HttpOptions(
+        connections=config.concurrency,
+        ca_file=config.ca_file,
+        proxy=config.proxy,
+        public_only=not config.allow_private,
+        allow_hosts=frozenset(config.allow_hosts),
+    )
+    clock = tools.clock
+    async with open_client(options) as client:
+        yield HttpSink(
+            client,
+            lambda parcel: request(config, keys, clock.now(), parcel),
+            lambda response: outcome(response, clock.now()),
+        )
+
+
+def _channel(config: WebhookConfig) -> Channel:
+    return Channel.REQUEST
+
+
+SINK = SinkType("webhook", WebhookConfig, _channel, "request", _open)
