@@ -14,6 +14,7 @@ from router.ledger._contract import (
     Ledger,
     LedgerConfig,
     LedgerDown,
+    LedgerReader,
     LedgerType,
     ProgressKey,
     Row,
@@ -23,6 +24,7 @@ from router.ledger._contract import (
     Stats,
     Take,
     Verdict,
+    Waiters,
 )
 
 KINDS = Kinds("router.ledger", "LEDGER")
@@ -42,6 +44,7 @@ __all__ = [
     "Ledger",
     "LedgerConfig",
     "LedgerDown",
+    "LedgerReader",
     "LedgerType",
     "ProgressKey",
     "Row",
@@ -51,4 +54,5 @@ __all__ = [
     "Stats",
     "Take",
     "Verdict",
+    "Waiters",
 ]

@@ -72,7 +72,7 @@ class Row:
         family: 16 bytes shared by all deliveries of one event, step and recipient
             (a person's devices); what waiting rows wait on.
         wait_on: The family whose end a waiting row awaits.
-        waits_for: How many failures of that family start it.
+        waits_for: How many more failures of that family start it; 0: none does, only ``due``.
         starts_on: The causes that start a waiting row, as ``Settle.causes`` names them.
         order_scope, seq: With ``ordering: key``: only the lowest open ``seq`` of a scope may run.
         cancel_scope: The fact scope whose mark cancels it.
@@ -83,6 +83,7 @@ class Row:
         blob: Everything needed to run it again; emptied in the write that makes it final, but
             kept for dead rows (replay).
         updated: When it last changed.
+        doubtful: An earlier claim ended without an outcome; stays until an outcome is written.
     """
 
     key: bytes
@@ -109,6 +110,7 @@ class Row:
     reason: Reason | None = None
     blob: bytes | None = None
     updated: float = 0.0
+    doubtful: bool = False
 
 
 # Claims --------------------------------------------------------------------------------------
@@ -252,7 +254,8 @@ class ProgressKey:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Row counts by (kind, state), open rows by sink, and the age of the oldest due row."""
+    """Row counts by (kind, state), open rows by sink with the bytes of their blobs, and for how
+    many seconds the oldest due row has been due (None: nothing is due)."""
 
     rows: Mapping[tuple[Kind, State], int]
     backlog: Mapping[str, int]
@@ -260,15 +263,42 @@ class Stats:
     oldest_due: float | None
 
 
+class LedgerReader(Protocol):
+    """The part of a ledger that only looks, open beside the process that writes."""
+
+    async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]: ...
+    async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]: ...
+    async def rows(
+        self,
+        *,
+        kind: Kind = Kind.DELIVERY,
+        state: State | None = None,
+        sink: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: bytes | None = None,
+        limit: int = 100,
+    ) -> Sequence[Row]: ...
+    async def stats(self) -> Stats: ...
+
+
 class Ledger(Protocol):
     """An open ledger. ``owner`` names this process; leases and windows use the ledger's clock.
 
-    Every method may raise ``LedgerDown``; the caller then fails closed.
+    Within one call the items are worked on in order, each seeing what the ones before it wrote.
+    Every method may raise ``LedgerDown``; the caller then fails closed. A call that was cancelled
+    may still take effect.
+
+    Attributes:
+        uuid: Names the store for as long as it keeps its rows; empty for a memory ledger.
     """
 
-    uuid: str
-    owner: str
-    is_durable: bool
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def is_durable(self) -> bool: ...
 
     async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
         """The rows as they stand."""
@@ -281,9 +311,10 @@ class Ledger(Protocol):
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
         """Takes deliveries for ``lease`` seconds just before they are sent.
 
-        An unknown key is inserted as given, claimed, with epoch 1. A claimed one whose lease
-        has ended is taken over (``Doubtful``). A row this owner holds with a live lease is
-        ``Held`` too: nobody claims twice.
+        An unknown key is inserted as given (but without ``due``), claimed, with epoch 1, unless
+        it is ``Cancelled`` or ``Behind``: then nothing is written. A claimed one whose lease
+        has ended is taken over (``Doubtful``; no longer cancelled, but it can be ``Behind``). A
+        row this owner holds with a live lease is ``Held`` too: nobody claims twice.
         """
         ...
 
@@ -297,10 +328,11 @@ class Ledger(Protocol):
         """Claims rows whose time has come: at most ``wanted[sink]`` for each sink named.
 
         Scheduled rows whose ``due`` has passed, waiting rows whose ``due`` has passed, claimed
-        rows whose lease has ended (their row's state says ``claimed``: in doubt) — oldest ``due``
-        first, heads only within an order scope, cancelled ones included (the caller's gate
-        decides). Rows come back claimed, with their new epoch and lease, their ``state`` as it
-        was before, and their blob.
+        rows with a blob whose lease has ended (their row's state says ``claimed``: in doubt; one
+        without a blob is left to its record, which is not committed, and to ``claim``) — the
+        longest due first, heads only within an order scope, cancelled ones included (the caller's
+        gate decides). Rows come back claimed, with their new epoch and lease, their ``state`` as
+        it was before, and their blob.
         """
         ...
 
@@ -309,22 +341,24 @@ class Ledger(Protocol):
         ...
 
     async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
-        """Gives back claims (key, epoch) that were never sent: a row never attempted before and
-        without blob vanishes, any other returns to ``scheduled``, due at once."""
+        """Gives back this owner's claims (key, epoch) that were never sent: a row that the claim
+        inserted without blob vanishes, one taken over in doubt stays in doubt with its lease
+        ended, any other returns to ``scheduled``, due at once."""
         ...
 
     async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
-        """Replay: compare-and-set ``dead`` to ``scheduled`` with fresh attempts; False where the
-        row is not dead or has no blob."""
+        """Replay: compare-and-set ``dead`` to ``scheduled`` with fresh attempts and the next
+        epoch; False where the row is not dead or has no blob."""
         ...
 
     async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
-        """Every live fact of these scopes."""
+        """Every live fact of these scopes, ordered by (scope, member)."""
         ...
 
     async def put_facts(self, facts: Sequence[Fact]) -> None:
         """Writes facts; an existing (scope, member) is replaced, unless its ``value`` is the
-        number and larger one of a cancel mark (scope starts with ``cancel:``)."""
+        number and larger one of a cancel mark (scope starts with ``cancel:``), whose ``until``
+        only grows as well."""
         ...
 
     async def drop_facts(self, members: Sequence[tuple[str, str]]) -> None:
@@ -332,11 +366,16 @@ class Ledger(Protocol):
         ...
 
     async def changes(self, prefix: str, since: float) -> Sequence[Fact]:
-        """Facts whose scope starts with ``prefix`` written at or after ``since``."""
+        """Facts whose scope starts with ``prefix`` written at or after ``since``, those that have
+        ended included: to end a fact so that others notice, put it again with ``until`` now."""
         ...
 
     async def take(self, scope: str, n: int, per_second: float, burst: float) -> float:
-        """Takes ``n`` tokens of a shared token bucket; how many seconds to wait before using them."""
+        """Takes ``n`` tokens of a shared token bucket; the seconds to wait before using them.
+
+        Tokens not there yet are promised: the next caller waits behind this one. A repeat takes
+        again, which only costs time.
+        """
         ...
 
     async def progress(self, keys: Sequence[ProgressKey]) -> Sequence[int | None]:
@@ -404,10 +443,27 @@ class OpenLedger(Protocol[LedgerConfigT_contra]):
     ) -> AbstractAsyncContextManager[Ledger]: ...
 
 
+class OpenLedgerReader(Protocol[LedgerConfigT_contra]):
+    """Opens a ledger for looking only, whether or not another process has it open.
+
+    Raises (on entering):
+        LedgerDown: there is no such ledger, or it can't be reached.
+        ConfigError: it can't be used as configured.
+    """
+
+    def __call__(
+        self, config: LedgerConfigT_contra, *, clock: Clock
+    ) -> AbstractAsyncContextManager[LedgerReader]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerType(Generic[LedgerConfigT]):
-    """One kind of ledger: what its module exports as ``LEDGER``."""
+    """One kind of ledger: what its module exports as ``LEDGER``.
+
+    ``open_reader`` is None where there is nothing to look at from outside.
+    """
 
     name: str
     config: type[LedgerConfigT]
     open: OpenLedger[LedgerConfigT]
+    open_reader: OpenLedgerReader[LedgerConfigT] | None = None

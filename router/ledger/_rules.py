@@ -1,0 +1,212 @@
+"""What every ledger decides alike: pure functions of one row or fact, and the ledger's time.
+
+A ledger loads what a call touches, asks these, and writes; how it loads and writes is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from router.ledger._contract import Fact, Row, Settle, Settled, State
+from router.messages import Reason
+
+NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
+CANCEL_PREFIX = "cancel:"
+RATE_PREFIX = "rate:"
+GRANTED, REFUSED = "granted", "refused"
+
+
+# Rows ----------------------------------------------------------------------------------------
+
+
+def check_settlements(settlements: Iterable[Settle]) -> None:
+    """Refuses what would leave a row that nothing ever picks up.
+
+    Raises:
+        ValueError: a settlement or follow-up is in state ``claimed``.
+    """
+    for settlement in settlements:
+        for row in (settlement.row, *settlement.follow_ups):
+            if row.state is State.CLAIMED:
+                raise ValueError("a settlement concludes a claim; it can't write one")
+
+
+def settled(state: State | None, epoch: int, new_state: State, new_epoch: int) -> Settled:
+    """What a settlement of ``new_state`` under ``new_epoch`` comes to.
+
+    Args:
+        state: The stored row's state; None where there is none.
+        epoch: The stored row's epoch.
+    """
+    if state is None:
+        return Settled.OK
+    if state.is_final or new_epoch == 0:
+        return Settled.SAME if state is new_state else Settled.STALE
+    if new_epoch != epoch:
+        return Settled.OK if new_state is State.DELIVERED else Settled.STALE
+    return Settled.SAME if state is new_state else Settled.OK
+
+
+def is_other_event(stored_hash: bytes, event_hash: bytes) -> bool:
+    """Whether two records of one identity differ, where both hashes are known."""
+    return bool(stored_hash and event_hash) and stored_hash != event_hash
+
+
+def inserted(row: Row, now: float) -> Row:
+    """A new row that nobody holds, as it is stored."""
+    return _at_rest(row, row.epoch, now)
+
+
+def merged(stored: Row, row: Row, now: float) -> Row:
+    """A stored row after a settlement: ``row`` decides how it stands, identity stays."""
+    kept = replace(
+        stored,
+        state=row.state,
+        sink=row.sink or stored.sink,
+        due=row.due,
+        attempts=row.attempts,
+        first_at=stored.first_at if row.first_at is None else row.first_at,
+        expires_at=stored.expires_at if row.expires_at is None else row.expires_at,
+        reason=row.reason,
+        blob=stored.blob if row.blob is None else row.blob,
+    )
+    return _at_rest(kept, stored.epoch, now)
+
+
+def _at_rest(row: Row, epoch: int, now: float) -> Row:
+    """Nobody's claim; final rows without due time and, unless dead, without message."""
+    due, blob = row.due, row.blob
+    if row.state.is_final:
+        due = None
+        if row.state is not State.DEAD:
+            blob = None
+    elif row.state is State.SCHEDULED and due is None:
+        due = now
+    return replace(
+        row,
+        epoch=epoch,
+        owner=None,
+        lease_until=None,
+        due=due,
+        blob=blob,
+        doubtful=False,
+        updated=now,
+    )
+
+
+def not_needed(row: Row, now: float) -> Row:
+    """A waiting row whose primary was delivered."""
+    return replace(row, state=State.SUPPRESSED, due=None, blob=None, reason=NOT_NEEDED, updated=now)
+
+
+def one_failure_less(row: Row, now: float) -> Row:
+    """A waiting row after one more failure of what it waits on; the last one starts it."""
+    if row.waits_for == 0:
+        return row
+    if row.waits_for > 1:
+        return replace(row, waits_for=row.waits_for - 1, updated=now)
+    return replace(row, state=State.SCHEDULED, waits_for=0, due=now, updated=now)
+
+
+def ready_at(
+    state: State, due: float | None, lease_until: float | None, *, blob: bool
+) -> float | None:
+    """When ``due`` may hand out an open row that heads its order scope; None: not by itself.
+
+    A claim without a message can't be run from the ledger: its record was not committed, so
+    Kafka brings it again, and ``claim`` takes it over.
+    """
+    if state is State.CLAIMED:
+        return lease_until if blob else None
+    return None if state.is_final else due
+
+
+class Release(Enum):
+    """What becomes of a claim given back."""
+
+    NOTHING = auto()
+    """Not this owner's live claim."""
+    VANISH = auto()
+    """Inserted by this claim and never sent: as if it had not been."""
+    IN_DOUBT = auto()
+    """An earlier claim may have sent it: that doubt is for the next holder to decide."""
+    SCHEDULE = auto()
+
+
+def release(row: Row, epoch: int, owner: str) -> Release:
+    """What ``release`` of (row, epoch) by ``owner`` does."""
+    if row.state is not State.CLAIMED or row.epoch != epoch or row.owner != owner:
+        return Release.NOTHING
+    if row.doubtful:
+        return Release.IN_DOUBT
+    if row.attempts == 0 and row.blob is None and row.due is None:
+        return Release.VANISH
+    return Release.SCHEDULE
+
+
+# Facts ---------------------------------------------------------------------------------------
+
+
+def is_live(until: float | None, now: float) -> bool:
+    return until is None or until > now
+
+
+def is_cancelled(marks: Iterable[Fact], event_time: float, now: float) -> bool:
+    """Whether a live mark of the row's cancel scope is not older than its event."""
+    return any(
+        is_live(mark.until, now) and (at := _number(mark.value)) is not None and at >= event_time
+        for mark in marks
+    )
+
+
+def written(stored: Fact | None, fact: Fact, now: float) -> Fact:
+    """The fact as ``put_facts`` stores it: a cancel mark only ever grows."""
+    value, until = fact.value, fact.until
+    if stored is not None and fact.scope.startswith(CANCEL_PREFIX):
+        old, new = _number(stored.value), _number(value)
+        if old is not None and (new is None or old > new):
+            value = stored.value
+        if until is not None:
+            until = None if stored.until is None else max(until, stored.until)
+    return replace(fact, value=value, until=until, at=now)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+# Rates ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket; ``tokens`` below zero are promised to callers who wait for them."""
+
+    tokens: float
+    at: float
+
+    def fact(self, scope: str, per_second: float, burst: float) -> Fact:
+        """As it is stored, until it would be full again."""
+        full_at = self.at + max(0.0, burst - self.tokens) / per_second
+        return Fact(scope, "", f"{self.tokens!r} {self.at!r}", until=full_at, at=self.at)
+
+    @classmethod
+    def of(cls, fact: Fact | None, burst: float, now: float) -> Bucket:
+        if fact is None or not is_live(fact.until, now):
+            return cls(burst, now)
+        tokens, at = fact.value.split()
+        return cls(float(tokens), float(at))
+
+
+def take(
+    bucket: Bucket, n: int, per_second: float, burst: float, now: float
+) -> tuple[Bucket, float]:
+    """The bucket after ``n`` tokens were taken, and the seconds until they may be used."""
+    gained = max(0.0, now - bucket.at) * per_second
+    tokens = min(burst, bucket.tokens + gained) - n
+    return Bucket(tokens, max(now, bucket.at)), max(0.0, -tokens / per_second)

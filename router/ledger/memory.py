@@ -1,0 +1,479 @@
+"""``type: memory``: a ledger that ends with its process, for rehearsals, tests and experiments.
+
+Nothing in it is durable, so an offset is only committed once its deliveries have ended.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from pydantic import Field
+
+from router.clock import Clock
+from router.ledger import _rules as rules
+from router.ledger._contract import (
+    Behind,
+    Cancelled,
+    Claim,
+    Done,
+    Doubtful,
+    Fact,
+    Granted,
+    Held,
+    Kind,
+    Ledger,
+    LedgerConfig,
+    LedgerType,
+    ProgressKey,
+    Row,
+    Settle,
+    Settled,
+    State,
+    Stats,
+    Take,
+    Verdict,
+    Waiters,
+)
+
+
+class MemoryConfig(LedgerConfig):
+    """A ledger in memory: everything is forgotten when the process ends."""
+
+    type: str = Field("memory", description="`memory`.")
+
+
+@final
+class MemoryLedger:
+    """A ledger over plain dictionaries.
+
+    ``sharing`` gives the same store to another owner; ``clock`` is the ledger's own time.
+    """
+
+    uuid: str = ""
+    is_durable: bool = False
+
+    def __init__(self, *, owner: str, clock: Clock, store: _Store | None = None) -> None:
+        self.owner = owner
+        self._clock = clock
+        self._store = store or _Store()
+
+    def sharing(self, owner: str) -> MemoryLedger:
+        """This store as another owner sees it."""
+        return MemoryLedger(owner=owner, clock=self._clock, store=self._store)
+
+    async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
+        return [self._store.rows.get(key) for key in keys]
+
+    async def admit(self, asks: Sequence[Take]) -> Sequence[Verdict]:
+        now = self._clock.now()
+        return [self._admit(ask, now) for ask in asks]
+
+    def _admit(self, ask: Take, now: float) -> Verdict:
+        members = self._store.facts[ask.bucket]
+        taken = sum(
+            fact.value == rules.GRANTED
+            and fact.at > now - ask.window
+            and rules.is_live(fact.until, now)
+            for fact in members.values()
+        )
+        known = members.get(ask.member)
+        if known is not None and rules.is_live(known.until, now):
+            return Verdict(known.value == rules.GRANTED, taken)
+        granted = taken < ask.limit
+        value = rules.GRANTED if granted else rules.REFUSED
+        members[ask.member] = Fact(ask.bucket, ask.member, value, until=now + ask.window, at=now)
+        return Verdict(granted, taken + granted)
+
+    async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
+        now = self._clock.now()
+        return [self._claim(row, lease, now) for row in rows]
+
+    def _claim(self, row: Row, lease: float, now: float) -> Claim:
+        stored = self._store.rows.get(row.key)
+        if stored is None:
+            if row.cancel_scope is not None:
+                marks = self._store.facts.get(row.cancel_scope, {})
+                if rules.is_cancelled(marks.values(), row.event_time, now):
+                    return Cancelled()
+            if self._store.is_behind(row):
+                return Behind()
+            self._store.put(
+                replace(
+                    row,
+                    state=State.CLAIMED,
+                    epoch=1,
+                    owner=self.owner,
+                    lease_until=now + lease,
+                    due=None,
+                    doubtful=False,
+                    updated=now,
+                )
+            )
+            return Granted(1)
+        if stored.state is not State.CLAIMED:
+            return Done(stored.state, rules.is_other_event(stored.event_hash, row.event_hash))
+        if stored.lease_until is not None and stored.lease_until > now:
+            return Held(stored.lease_until)
+        if self._store.is_behind(stored):
+            return Behind()
+        self._hold(stored, lease, now)
+        return Doubtful(stored.epoch + 1, stored.attempts)
+
+    def _hold(self, row: Row, lease: float, now: float) -> Row:
+        held = replace(
+            row,
+            state=State.CLAIMED,
+            epoch=row.epoch + 1,
+            owner=self.owner,
+            lease_until=now + lease,
+            doubtful=row.doubtful or row.state is State.CLAIMED,
+            updated=now,
+        )
+        self._store.put(held)
+        return held
+
+    async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
+        rules.check_settlements(settlements)
+        now = self._clock.now()
+        return [self._settle(settlement, now) for settlement in settlements]
+
+    def _settle(self, settlement: Settle, now: float) -> Settled:
+        row = settlement.row
+        stored = self._store.rows.get(row.key)
+        known = (None, 0) if stored is None else (stored.state, stored.epoch)
+        answer = rules.settled(*known, row.state, row.epoch)
+        if answer is not Settled.OK:
+            return answer
+        new = rules.inserted(row, now) if stored is None else rules.merged(stored, row, now)
+        self._store.put(new)
+        for follow_up in settlement.follow_ups:
+            if follow_up.key not in self._store.rows:
+                self._store.put(rules.inserted(follow_up, now))
+        if settlement.waiters != "keep" and new.family is not None:
+            self._wake(new.family, settlement.waiters, now)
+        return answer
+
+    def _wake(self, family: bytes, waiters: Waiters, now: float) -> None:
+        change = rules.not_needed if waiters == "drop" else rules.one_failure_less
+        for key in list(self._store.waiting.get(family, ())):
+            self._store.put(change(self._store.rows[key], now))
+
+    async def due(
+        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+    ) -> Sequence[Row]:
+        now = self._clock.now()
+        found = [
+            entry
+            for sink, limit in wanted.items()
+            for entry in self._store.pop_ready(sink, limit, now, kinds)
+        ]
+        rows = [self._store.rows[key] for _, _, key in sorted(found)]
+        return [replace(self._hold(row, lease, now), state=row.state) for row in rows]
+
+    async def next_due(self, sinks: Sequence[str]) -> float | None:
+        times = (self._store.next_ready(sink) for sink in sinks)
+        return min((at for at in times if at is not None), default=None)
+
+    async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
+        now = self._clock.now()
+        for key, epoch in claims:
+            row = self._store.rows.get(key)
+            if row is not None:
+                self._release(row, rules.release(row, epoch, self.owner), now)
+
+    def _release(self, row: Row, what: rules.Release, now: float) -> None:
+        match what:
+            case rules.Release.NOTHING:
+                pass
+            case rules.Release.VANISH:
+                self._store.remove(row.key)
+            case rules.Release.IN_DOUBT:
+                self._store.put(replace(row, owner=None, lease_until=now, updated=now))
+            case rules.Release.SCHEDULE:
+                self._store.put(rules.inserted(replace(row, state=State.SCHEDULED, due=now), now))
+
+    async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
+        now = self._clock.now()
+        return [self._reschedule(key, due, now) for key in keys]
+
+    def _reschedule(self, key: bytes, due: float, now: float) -> bool:
+        row = self._store.rows.get(key)
+        if row is None or row.state is not State.DEAD or row.blob is None:
+            return False
+        self._store.put(
+            replace(
+                row,
+                state=State.SCHEDULED,
+                epoch=row.epoch + 1,
+                due=due,
+                attempts=0,
+                first_at=None,
+                reason=None,
+                updated=now,
+            )
+        )
+        return True
+
+    async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
+        now = self._clock.now()
+        return [
+            members[member]
+            for scope in sorted(set(scopes))
+            if (members := self._store.facts.get(scope))
+            for member in sorted(members)
+            if rules.is_live(members[member].until, now)
+        ]
+
+    async def put_facts(self, facts: Sequence[Fact]) -> None:
+        now = self._clock.now()
+        for fact in facts:
+            members = self._store.facts[fact.scope]
+            members[fact.member] = rules.written(members.get(fact.member), fact, now)
+
+    async def drop_facts(self, members: Sequence[tuple[str, str]]) -> None:
+        for scope, member in members:
+            self._store.facts.get(scope, {}).pop(member, None)
+
+    async def changes(self, prefix: str, since: float) -> Sequence[Fact]:
+        return [
+            members[member]
+            for scope, members in sorted(self._store.facts.items())
+            if scope.startswith(prefix)
+            for member in sorted(members)
+            if members[member].at >= since
+        ]
+
+    async def take(self, scope: str, n: int, per_second: float, burst: float) -> float:
+        now = self._clock.now()
+        stored = rules.RATE_PREFIX + scope
+        bucket = rules.Bucket.of(self._store.facts[stored].get(""), burst, now)
+        left, wait = rules.take(bucket, n, per_second, burst, now)
+        self._store.facts[stored][""] = left.fact(stored, per_second, burst)
+        return wait
+
+    async def progress(self, keys: Sequence[ProgressKey]) -> Sequence[int | None]:
+        return [self._store.progress.get(key) for key in keys]
+
+    async def put_progress(self, offsets: Mapping[ProgressKey, int]) -> None:
+        for key, offset in offsets.items():
+            self._store.progress[key] = max(offset, self._store.progress.get(key, offset))
+
+    async def rows(
+        self,
+        *,
+        kind: Kind = Kind.DELIVERY,
+        state: State | None = None,
+        sink: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        after: bytes | None = None,
+        limit: int = 100,
+    ) -> Sequence[Row]:
+        matching = (
+            row
+            for row in self._store.rows.values()
+            if row.kind is kind
+            and (state is None or row.state is state)
+            and (sink is None or row.sink == sink)
+            and (since is None or row.updated >= since)
+            and (until is None or row.updated < until)
+            and (after is None or row.key > after)
+        )
+        return heapq.nsmallest(limit, matching, key=lambda row: row.key)
+
+    async def purge(self, older_than: float) -> int:
+        now = self._clock.now()
+        ended = [
+            r.key for r in self._store.rows.values() if r.state.is_final and r.updated < older_than
+        ]
+        for key in ended:
+            self._store.remove(key)
+        gone = [
+            f
+            for m in self._store.facts.values()
+            for f in m.values()
+            if not rules.is_live(f.until, now)
+        ]
+        for fact in gone:
+            del self._store.facts[fact.scope][fact.member]
+        for scope in [scope for scope, members in self._store.facts.items() if not members]:
+            del self._store.facts[scope]
+        return len(ended) + len(gone)
+
+    async def stats(self) -> Stats:
+        now = self._clock.now()
+        store = self._store
+        times = (store.next_ready(sink) for sink in list(store.heaps))
+        oldest = min((at for at in times if at is not None), default=None)
+        return Stats(
+            rows={key: count for key, count in store.counts.items() if count},
+            backlog={sink: count for sink, count in store.backlog.items() if count},
+            backlog_bytes={
+                sink: store.backlog_bytes[sink] for sink, n in store.backlog.items() if n
+            },
+            oldest_due=None if oldest is None or oldest > now else now - oldest,
+        )
+
+
+_Entry = tuple[float, int, bytes]
+"""Ready time, row number (insertion order), key."""
+
+
+@dataclass(slots=True)
+class _Store:
+    """Rows, facts and progress, with the indexes that ``put`` and ``remove`` keep.
+
+    Attributes:
+        ready: When each row that ``due`` may hand out becomes ready.
+        heaps: By sink; entries that ``ready`` no longer confirms are skipped when met.
+        scopes: Open rows of each order scope as (seq, number, key), lowest first.
+        waiting: Keys of waiting rows by the family they wait on.
+    """
+
+    rows: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
+    facts: defaultdict[str, dict[str, Fact]] = field(
+        default_factory=lambda: defaultdict[str, dict[str, Fact]](dict)
+    )
+    progress: dict[ProgressKey, int] = field(default_factory=dict[ProgressKey, int])
+    ready: dict[bytes, float] = field(default_factory=dict[bytes, float])
+    heaps: dict[str, list[_Entry]] = field(default_factory=dict[str, list[_Entry]])
+    scopes: dict[str, list[tuple[int, int, bytes]]] = field(
+        default_factory=dict[str, list[tuple[int, int, bytes]]]
+    )
+    waiting: dict[bytes, dict[bytes, None]] = field(default_factory=dict[bytes, dict[bytes, None]])
+    counts: Counter[tuple[Kind, State]] = field(default_factory=Counter[tuple[Kind, State]])
+    backlog: Counter[str] = field(default_factory=Counter[str])
+    backlog_bytes: Counter[str] = field(default_factory=Counter[str])
+    _numbers: dict[bytes, int] = field(default_factory=dict[bytes, int])
+    _next_number: int = 0
+
+    def put(self, row: Row) -> None:
+        """Writes a row and mends every index."""
+        old = self.rows.get(row.key)
+        if old is None:
+            self._numbers[row.key] = self._next_number
+            self._next_number += 1
+        else:
+            self._uncount(old)
+        self.rows[row.key] = row
+        self._count(row)
+        self._reorder(old, row)
+        self._refresh(row.key)
+
+    def remove(self, key: bytes) -> None:
+        """Forgets a row."""
+        old = self.rows.pop(key)
+        self._uncount(old)
+        self._reorder(old, None)
+        self.ready.pop(key, None)
+        del self._numbers[key]
+
+    def is_behind(self, row: Row) -> bool:
+        """Whether a lower open sequence of its order scope exists."""
+        if row.order_scope is None or row.seq is None:
+            return False
+        open_rows = self.scopes.get(row.order_scope)
+        return bool(open_rows) and open_rows[0][0] < row.seq
+
+    def pop_ready(
+        self, sink: str, limit: int, now: float, kinds: Sequence[Kind] | None
+    ) -> list[_Entry]:
+        """At most ``limit`` rows of a sink that are ready; the caller claims each of them."""
+        heap = self.heaps.get(sink, [])
+        found: list[_Entry] = []
+        others: list[_Entry] = []
+        while heap and heap[0][0] <= now and len(found) < limit:
+            entry = heapq.heappop(heap)
+            if not self._confirms(sink, entry):
+                continue
+            if kinds is None or self.rows[entry[2]].kind in kinds:
+                found.append(entry)
+                del self.ready[entry[2]]
+            else:
+                others.append(entry)
+        for entry in others:
+            heapq.heappush(heap, entry)
+        return found
+
+    def next_ready(self, sink: str) -> float | None:
+        """When the sink's next row becomes ready."""
+        heap = self.heaps.get(sink, [])
+        while heap and not self._confirms(sink, heap[0]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _confirms(self, sink: str, entry: _Entry) -> bool:
+        at, number, key = entry
+        return (
+            self.ready.get(key) == at
+            and self._numbers[key] == number
+            and self.rows[key].sink == sink
+        )
+
+    def _refresh(self, key: bytes) -> None:
+        row = self.rows[key]
+        at = rules.ready_at(row.state, row.due, row.lease_until, blob=row.blob is not None)
+        if at is None or self.is_behind(row):
+            self.ready.pop(key, None)
+        else:
+            self.ready[key] = at
+            heapq.heappush(self.heaps.setdefault(row.sink, []), (at, self._numbers[key], key))
+
+    def _reorder(self, old: Row | None, new: Row | None) -> None:
+        """Keeps the order scope of a row that was opened or closed, and who heads it."""
+        row = new or old
+        if row is None or row.order_scope is None or row.seq is None:
+            return
+        was_open = old is not None and not old.state.is_final
+        is_open = new is not None and not new.state.is_final
+        if was_open == is_open:
+            return
+        scope = self.scopes.setdefault(row.order_scope, [])
+        before = scope[0][0] if scope else None
+        entry = (row.seq, self._numbers[row.key], row.key)
+        insort(scope, entry) if is_open else scope.remove(entry)
+        after = scope[0][0] if scope else None
+        if not scope:
+            del self.scopes[row.order_scope]
+        elif before != after:
+            for key in [
+                key for seq, _, key in scope if seq in (before, after) and key in self.rows
+            ]:
+                self._refresh(key)
+
+    def _count(self, row: Row) -> None:
+        if row.state is State.WAITING and row.wait_on is not None:
+            self.waiting.setdefault(row.wait_on, {})[row.key] = None
+        self._tally(row, 1)
+
+    def _uncount(self, row: Row) -> None:
+        if row.state is State.WAITING and row.wait_on is not None:
+            waiting = self.waiting[row.wait_on]
+            del waiting[row.key]
+            if not waiting:
+                del self.waiting[row.wait_on]
+        self._tally(row, -1)
+
+    def _tally(self, row: Row, sign: int) -> None:
+        self.counts[row.kind, row.state] += sign
+        if not row.state.is_final:
+            self.backlog[row.sink] += sign
+            self.backlog_bytes[row.sink] += sign * len(row.blob or b"")
+
+
+@asynccontextmanager
+async def open_memory(
+    config: MemoryConfig, *, owner: str, clock: Clock
+) -> AsyncGenerator[Ledger, None]:
+    """A ledger that lives as long as the block."""
+    yield MemoryLedger(owner=owner, clock=clock)
+
+
+LEDGER = LedgerType("memory", MemoryConfig, open_memory)
+"""The kind ``memory``."""
