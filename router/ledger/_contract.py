@@ -72,7 +72,7 @@ class Row:
         family: 16 bytes shared by all deliveries of one event, step and recipient
             (a person's devices); what waiting rows wait on.
         wait_on: The family whose end a waiting row awaits.
-        waits_for: How many more failures of that family start it; 0: none does, only ``due``.
+        waits_for: How many more failures of that family start it.
         starts_on: The causes that start a waiting row, as ``Settle.causes`` names them.
         order_scope, seq: With ``ordering: key``: only the lowest open ``seq`` of a scope may run.
         cancel_scope: The fact scope whose mark cancels it.
@@ -176,18 +176,23 @@ class Settle:
 
     A row that exists is updated only if ``row.epoch`` is its current epoch (0 means: never
     claimed, insert it, or leave it be where it exists already); a stale ``delivered`` is written
-    all the same, unless the row is final; any other stale outcome is ``STALE`` and writes nothing.
+    all the same, unless the row is final or the epoch 0; any other stale outcome is ``STALE`` and
+    writes nothing. A row that stands in ``row.state`` already, under the same epoch or finally,
+    is ``SAME``: nothing is written, and no waiter counted twice.
 
     Attributes:
-        row: The row as it shall stand. ``key, epoch, state`` decide; on an update, identity
-            columns (family, event_time, event_hash, position …) keep their stored values.
-        waiters: What this does to rows that wait on ``row.family``: ``keep`` nothing, ``start``
-            counts one failure of those whose ``starts_on`` shares a cause with ``causes``, and at
-            zero schedules them at once (the others are dropped), ``drop`` makes them
-            ``suppressed`` (``not_needed``).
+        row: The row as it shall stand; never ``claimed``. ``key, epoch, state`` decide; on an
+            update ``state, due, attempts, reason`` are taken as given, ``sink, first_at,
+            expires_at, blob`` where given, and all else (family, event_time, event_hash, position,
+            order, cancel scope …) keeps its stored value. ``scheduled`` without ``due`` is due now.
+        waiters: What this does to rows in state ``waiting`` on the stored row's family, once
+            ``follow_ups`` are in: ``keep`` nothing, ``start`` counts one failure of those whose
+            ``starts_on`` shares a cause with ``causes``, and at zero schedules them at once (the
+            others are dropped), ``drop`` makes them ``suppressed`` (``not_needed``).
         causes: Why the row failed, for ``start``.
         follow_ups: Rows inserted in the same transaction if this settlement is written and their
-            key is new: dead letters, feedback, waiting fallbacks.
+            key is new: dead letters, feedback, waiting fallbacks. The fallback of several devices
+            goes with each one's settlement: the first inserts it, and each acts on it.
     """
 
     row: Row

@@ -5,7 +5,7 @@ A ledger loads what a call touches, asks these, and writes; how it loads and wri
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -101,10 +101,13 @@ def not_needed(row: Row, now: float) -> Row:
     return replace(row, state=State.SUPPRESSED, due=None, blob=None, reason=NOT_NEEDED, updated=now)
 
 
-def one_failure_less(row: Row, now: float) -> Row:
-    """A waiting row after one more failure of what it waits on; the last one starts it."""
-    if row.waits_for == 0:
-        return row
+def after_failure(row: Row, causes: Collection[str], now: float) -> Row:
+    """A waiting row after one more failure of what it waits on.
+
+    The last failure starts it; one for a cause that it doesn't stand in for ends it.
+    """
+    if not any(cause in causes for cause in row.starts_on):
+        return not_needed(row, now)
     if row.waits_for > 1:
         return replace(row, waits_for=row.waits_for - 1, updated=now)
     return replace(row, state=State.SCHEDULED, waits_for=0, due=now, updated=now)

@@ -38,7 +38,6 @@ from router.ledger._contract import (
     Stats,
     Take,
     Verdict,
-    Waiters,
 )
 
 
@@ -156,13 +155,16 @@ class MemoryLedger:
             if follow_up.key not in self._store.rows:
                 self._store.put(rules.inserted(follow_up, now))
         if settlement.waiters != "keep" and new.family is not None:
-            self._wake(new.family, settlement.waiters, now)
+            self._wake(new.family, settlement, now)
         return answer
 
-    def _wake(self, family: bytes, waiters: Waiters, now: float) -> None:
-        change = rules.not_needed if waiters == "drop" else rules.one_failure_less
+    def _wake(self, family: bytes, settlement: Settle, now: float) -> None:
         for key in list(self._store.waiting.get(family, ())):
-            self._store.put(change(self._store.rows[key], now))
+            row = self._store.rows[key]
+            if settlement.waiters == "drop":
+                self._store.put(rules.not_needed(row, now))
+            else:
+                self._store.put(rules.after_failure(row, settlement.causes, now))
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
