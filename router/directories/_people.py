@@ -1,0 +1,220 @@
+"""A file of people: YAML, JSON or CSV text to recipients, with exact errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import orjson
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from router.problems import did_you_mean
+from router.recipients import Device, Recipient
+
+
+class PeopleError(ValueError):
+    """The file can't be used; the message says where and why, without personal data."""
+
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _empty_as_none(value: object) -> object:
+    return None if value == "" else _number_as_text(value)
+
+
+Text = Annotated[str | None, BeforeValidator(_empty_as_none)]
+
+
+class DeviceEntry(BaseModel):
+    """A phone or browser that takes pushes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1)] = Field(description="Push token.")
+    id: Text = Field(None, description="Stable id; by default the token.")
+    platform: str = Field("", description="`android`, `ios` or `web`.")
+    app: Text = Field(None, description="Application, where there are several.")
+    environment: Text = Field(None, description="APNs environment.")
+    registered_at: float | None = Field(None, description="Seconds since 1970.")
+    locale: Text = Field(None, description="The device's locale.")
+
+    def device(self) -> Device:
+        return Device(
+            id=self.id or self.token,
+            token=self.token,
+            platform=self.platform,
+            app=self.app,
+            environment=self.environment,
+            registered_at=self.registered_at,
+            locale=self.locale,
+        )
+
+
+class PersonEntry(BaseModel):
+    """One person of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
+    email: Text = None
+    name: Text = None
+    locale: Text = None
+    timezone: Text = None
+    telegram: Text = None
+    max: Text = None
+    devices: tuple[DeviceEntry, ...] = ()
+    attributes: dict[str, Any] = Field(default_factory=dict[str, Any])
+    preferences: dict[str, bool] = Field(default_factory=dict[str, bool])
+
+    def recipient(self) -> Recipient:
+        return Recipient(
+            id=self.id,
+            email=self.email,
+            name=self.name,
+            locale=self.locale,
+            timezone=self.timezone,
+            telegram=self.telegram,
+            max=self.max,
+            devices=tuple(entry.device() for entry in self.devices),
+            attributes=self.attributes,
+            preferences=self.preferences,
+        )
+
+
+def read_people(text: str, suffix: str) -> dict[str, Recipient]:
+    """Recipients by id.
+
+    Args:
+        suffix: ``.yaml``, ``.yml``, ``.json`` or ``.csv``. YAML and JSON hold a list of people or
+            a map from id to person; CSV has a header line, and columns such as
+            ``attributes.city`` and ``preferences.marketing``.
+
+    Raises:
+        PeopleError: it can't be read; every wrong entry is named, the first ten in full.
+    """
+    entries = _READERS[suffix](text)
+    people: dict[str, Recipient] = {}
+    wrong: list[str] = []
+    for place, entry in entries:
+        try:
+            person = PersonEntry.model_validate(entry)
+        except ValidationError as error:
+            wrong += [f"{place}: {what}" for what in _explain(error)]
+            continue
+        if person.id in people:
+            wrong.append(f"{place}: this id stands twice")
+        people[person.id] = person.recipient()
+    if wrong:
+        more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
+        raise PeopleError("; ".join(wrong[:10]) + more)
+    return people
+
+
+def _explain(error: ValidationError) -> list[str]:
+    said: list[str] = []
+    for problem in error.errors(include_url=False, include_input=False):
+        *parents, field = problem["loc"]
+        path = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            model = DeviceEntry if "devices" in parents else PersonEntry
+            hint = did_you_mean(str(field), sorted(model.model_fields), "Fields")
+            said.append(f'unknown field "{path}".{hint}')
+        elif problem["type"] == "missing":
+            said.append(f"{path} is missing")
+        else:
+            said.append(f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
+    return said
+
+
+# Formats -------------------------------------------------------------------------------------
+
+Entries = list[tuple[str, Any]]
+
+
+def _read_yaml(text: str) -> Entries:
+    try:
+        return _entries(yaml.load(text, _Loader))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise PeopleError(f"line {line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise PeopleError(str(error).splitlines()[0]) from None
+
+
+def _read_json(text: str) -> Entries:
+    try:
+        return _entries(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise PeopleError(f"line {error.lineno}: {error.msg}") from None
+
+
+def _read_csv(text: str) -> Entries:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(f"line {reader.line_num}", _nest(row)) for row in reader]
+    except csv.Error as error:
+        raise PeopleError(f"line {reader.line_num}: {error}") from None
+
+
+def _nest(row: Mapping[str | None, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
+    for column, value in row.items():
+        if column is None:
+            raise csv.Error("more values than columns")
+        group, dot, name = column.partition(".")
+        if value in (None, ""):
+            continue
+        if dot:
+            entry.setdefault(group, {})[name] = value
+        else:
+            entry[column] = value
+    return entry
+
+
+def _entries(document: Any) -> Entries:
+    if document is None:
+        return []
+    if isinstance(document, list):
+        return [(f"person {i}", entry) for i, entry in enumerate(document, 1)]
+    if isinstance(document, dict):
+        return [
+            (f"person {i}", {"id": id, **entry} if isinstance(entry, dict) else entry)
+            for i, (id, entry) in enumerate(document.items(), 1)
+        ]
+    raise PeopleError("neither a list of people nor a map from id to person")
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML 1.2's idea of scalars: ``no``, ``010`` and ``22:00`` are text. Keys are unique."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int):
+                raise yaml.MarkedYAMLError(None, None, "a key is text", key_node.start_mark)
+            if key in mapping:
+                raise yaml.MarkedYAMLError(None, None, "this key stands twice", key_node.start_mark)
+            mapping[key] = self.construct_object(value_node, deep=deep)
+        return mapping
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), ["t", "f"])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^null$"), ["n"])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^-?(0|[1-9]\d*)$"), list("-0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^-?(0|[1-9]\d*)\.\d+$"), list("-0123456789")
+)
+
+_READERS = {".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json, ".csv": _read_csv}
+SUFFIXES = tuple(_READERS)
