@@ -1,0 +1,363 @@
+"""SMTP: mail through a relay, one recipient a transaction, over a pool of connections.
+
+SMTP has no idempotency facility: the ``Message-ID`` is made of the delivery's key, so that repeats
+carry the same one, and a connection lost after the final dot is in doubt.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parseaddr
+from typing import Literal, Self
+
+import anyio
+import anyio.to_thread
+from pydantic import Field, field_validator, model_validator
+
+from router.messages import (
+    Channel,
+    Delivered,
+    EmailMessage,
+    Halt,
+    InDoubt,
+    Outcome,
+    Parcel,
+    Reason,
+    Rejected,
+    Retry,
+    Scope,
+)
+from router.sinks._contract import SinkConfig, SinkTools, SinkType
+from router.sinks._http import QUIET_S, expect
+from router.sinks._mime import Heading, UnsafeMail, mailbox, message_id, serialise, wire_address
+from router.sinks._smtp_session import Answered, Broken, Server, Session, Stage, Unsupported
+from router.values import Duration, Secret
+
+_GREYLIST_S = 300.0
+_FULL_S = 3600.0
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_QUEUED = re.compile(r"\bqueued as ([A-Za-z0-9.\-]{1,64})")
+_GREYLISTED = frozenset({450, 451})
+_QUIT_S = 2.0
+_FRESH_S = 5.0
+
+
+class SmtpConfig(SinkConfig):
+    """Mail through an SMTP relay."""
+
+    host: str = Field(
+        description="The relay's host name.", examples=["smtp.example.com"], min_length=1
+    )
+    port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Its port; by default 587 for `starttls`, 465 for `tls`, 25 for `none`.",
+        examples=[587],
+    )
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls",
+        description="`starttls` demands the upgrade, `tls` is encrypted from the start, `none` "
+        "is plain text.",
+    )
+    username: str | None = Field(
+        None, description="User name; without one there is no log-in.", examples=["notifications"]
+    )
+    password: Secret | None = Field(
+        None, description="The user's password.", examples=["!env SMTP_PASSWORD"]
+    )
+    sender: str = Field(
+        alias="from",
+        description="Sender's address, with a display name if wanted.",
+        examples=["Acme <no-reply@acme.example>"],
+    )
+    ehlo: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.\-\[\]:]{1,255}$",
+        description="Name to greet the server with; by default the sender's domain.",
+        examples=["router.acme.example"],
+    )
+    ca_file: str | None = Field(
+        None,
+        description="PEM file of the certificate authorities to trust instead of the system's.",
+        examples=["/etc/router/ca.pem"],
+    )
+    connect_timeout: Duration = Field(
+        10.0, gt=0, description="Connecting and logging in takes at most this.", examples=["10s"]
+    )
+    idle: Duration = Field(
+        60.0, description="A connection unused for longer is replaced.", examples=["1m"]
+    )
+    per_connection: int = Field(
+        100, ge=1, description="Mails on one connection before it is replaced."
+    )
+    concurrency: int = Field(
+        8, ge=1, le=1000, description="Sends under way at once, each on its own connection."
+    )
+    timeout: Duration = Field(
+        60.0, gt=0, description="One attempt takes at most this long.", examples=["60s"]
+    )
+
+    @field_validator("sender")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        name, address = parseaddr(text)
+        try:
+            mailbox(name, wire_address(address))
+        except UnsafeMail:
+            raise ValueError("write an address, as in Acme <no-reply@acme.example>") from None
+        if not address.isascii():
+            raise ValueError("the sender's address must be ASCII; its display name need not be")
+        return text
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together; one of them is missing")
+        return self
+
+
+def refused(stage: Stage, code: int, enhanced: str | None) -> Outcome:
+    """What a refusal means: the enhanced code (RFC 3463) before the reply code, never the text."""
+    reply = f"{code} {enhanced}" if enhanced else str(code)
+    where = f"{reply} at {stage}"
+    match stage:
+        case _ if code == 421:
+            return Retry(Reason("server_closing", where))
+        case _ if code in (530, 534, 535):
+            return Halt(Reason("auth_refused", where))
+        case Stage.CONNECT:
+            return Retry(Reason("connect_refused", where))
+        case Stage.EHLO | Stage.STARTTLS | Stage.AUTH:
+            code_name = "auth_refused" if stage is Stage.AUTH else "session_refused"
+            return _temporary(where) if code < 500 else Halt(Reason(code_name, where))
+        case _ if code < 500:
+            return _deferred(code, enhanced, where)
+        case _:
+            return _denied(stage, code, enhanced or "", where)
+
+
+def broken(stage: Stage, code: str, text: str = "") -> Outcome:
+    """What the loss of a connection, or a deadline, means at a stage."""
+    if stage is Stage.DOT:
+        return InDoubt(Reason("answer_lost", f"{code} after the message's end"))
+    reason = Reason(code, text or f"at {stage}")
+    return Retry(reason, QUIET_S, Scope.SINK) if code == "timeout" else Retry(reason)
+
+
+def _temporary(where: str) -> Outcome:
+    return Retry(Reason("temporary", where))
+
+
+def _deferred(code: int, enhanced: str | None, where: str) -> Outcome:
+    if enhanced == "4.2.2":
+        return Retry(Reason("mailbox_full", where), _FULL_S, Scope.TARGET)
+    is_server_state = enhanced is not None and enhanced.startswith(("4.3.", "4.4."))
+    if code in _GREYLISTED and not is_server_state:
+        return Retry(Reason("greylisted", where), _GREYLIST_S, Scope.TARGET)
+    return _temporary(where)
+
+
+def _denied(stage: Stage, code: int, enhanced: str, where: str) -> Outcome:
+    if enhanced in ("5.1.7", "5.1.8"):
+        return Halt(Reason("sender_refused", where))
+    if stage is Stage.RCPT and enhanced.startswith("5.1."):
+        return Rejected(Reason("no_such_mailbox", where), recipient_gone=True)
+    if enhanced == "5.2.2" or (stage is Stage.RCPT and code == 552 and not enhanced):
+        return Retry(Reason("mailbox_full", where), _FULL_S, Scope.TARGET)
+    if enhanced.startswith("5.7."):
+        return Rejected(Reason("policy_refused", where))
+    if enhanced in ("5.3.4", "5.2.3") or code == 552:
+        return Rejected(Reason("too_large", where))
+    if 500 <= code <= 504:
+        return Halt(Reason("protocol_error", where))
+    return Rejected(Reason("refused", where))
+
+
+def accepted(text: str) -> Delivered:
+    """The server's text after the final dot, for the queue id in it."""
+    queued = _QUEUED.search(text)
+    return Delivered(queued[1] if queued else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """The configured sender, once as header and once as envelope address."""
+
+    header: str
+    address: str
+    domain: str
+
+    @classmethod
+    def of(cls, text: str) -> _Sender:
+        name, address = parseaddr(text)
+        wire = wire_address(address)
+        return cls(mailbox(name, wire), wire, wire.rpartition("@")[2])
+
+
+class _Smtp:
+    """A pool of sessions: as many as sends are under way, the most recently used first."""
+
+    def __init__(
+        self, config: SmtpConfig, tools: SinkTools, server: Server, sender: _Sender
+    ) -> None:
+        self._config = config
+        self._clock = tools.clock
+        self._server = server
+        self._sender = sender
+        self._idle: deque[Session] = deque()
+        self._slots = anyio.Semaphore(config.concurrency)
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        message = expect(parcel, EmailMessage)
+        try:
+            heading = Heading(
+                self._sender.header,
+                wire_address(parcel.target.address),
+                message_id(parcel.key, self._sender.domain),
+                parcel.event_time,
+                parcel.is_test,
+            )
+        except UnsafeMail as error:
+            return Rejected(Reason(error.code, error.text), recipient_gone=True)
+        async with self._slots:
+            return await self._send(message, heading)
+
+    async def aclose(self) -> None:
+        with anyio.move_on_after(_QUIT_S, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for session in self._idle:
+                    tasks.start_soon(session.quit)
+        for session in self._idle:
+            session.close()
+        self._idle.clear()
+
+    async def _send(self, message: EmailMessage, heading: Heading) -> Outcome:
+        session = await self._reusable()
+        is_clean = False
+        try:
+            with anyio.move_on_after(self._config.timeout):
+                if not session.is_open:
+                    opened = await self._open(session)
+                    if opened is not None:
+                        return opened
+                result, is_clean = await self._transact(session, message, heading)
+                return result
+            return broken(session.stage, "timeout", f"no answer at {session.stage} in time")
+        except UnsafeMail as error:
+            is_clean = session.is_open
+            return Rejected(Reason(error.code, error.text))
+        finally:
+            self._put_back(session, is_clean=is_clean)
+
+    async def _open(self, session: Session) -> Outcome | None:
+        try:
+            with anyio.fail_after(self._config.connect_timeout):
+                await session.open()
+        except TimeoutError:
+            return broken(session.stage, "timeout", f"no answer at {session.stage} in time")
+        except Answered as error:
+            return refused(error.stage, error.code, error.enhanced)
+        except Broken as error:
+            return broken(error.stage, error.code, error.text)
+        except Unsupported as error:
+            return Halt(Reason(error.code, error.text))
+        return None
+
+    async def _transact(
+        self, session: Session, message: EmailMessage, heading: Heading
+    ) -> tuple[Outcome, bool]:
+        """The outcome, and whether the session can carry the next mail."""
+        is_international = not heading.recipient.isascii()
+        if is_international and not session.offers("smtputf8"):
+            reason = Reason("smtputf8_missing", "the server takes only ASCII addresses")
+            return Rejected(reason), True
+        data = serialise(message, heading, eight_bit=session.offers("8bitmime"))
+        limit = session.size_limit
+        if limit and len(data) > limit:
+            return Rejected(Reason("too_large", f"{len(data)} of {limit} bytes")), True
+        parameters = [f"SIZE={len(data)}"] if session.offers("size") else []
+        if not data.isascii() and session.offers("8bitmime"):
+            parameters.append("BODY=8BITMIME")
+        if is_international:
+            parameters.append("SMTPUTF8")
+        try:
+            text = await session.deliver(
+                self._sender.address, heading.recipient, data, tuple(parameters)
+            )
+        except Answered as error:
+            is_clean = error.code != 421 and await session.reset()
+            return refused(error.stage, error.code, error.enhanced), is_clean
+        except Broken as error:
+            return broken(error.stage, error.code, error.text), False
+        return accepted(text), True
+
+    async def _reusable(self) -> Session:
+        """An idle session that still answers, or a new one, not yet open."""
+        now = self._clock.monotonic()
+        while self._idle:
+            session = self._idle.pop()
+            idle = now - session.idle_since
+            is_usable = False
+            try:
+                is_usable = (
+                    session.is_open
+                    and idle < self._config.idle
+                    and (idle < _FRESH_S or await session.is_alive())
+                )
+            finally:
+                if not is_usable:
+                    session.close()
+            if is_usable:
+                return session
+        return Session(self._server)
+
+    def _put_back(self, session: Session, *, is_clean: bool) -> None:
+        if is_clean and session.is_open and session.sent < self._config.per_connection:
+            session.idle_since = self._clock.monotonic()
+            self._idle.append(session)
+        else:
+            session.close()
+
+
+def _tls_context(config: SmtpConfig) -> ssl.SSLContext | None:
+    if config.security == "none":
+        return None
+    try:
+        return ssl.create_default_context(cafile=config.ca_file)
+    except OSError as error:
+        raise OSError(f"CA file {config.ca_file}: {error.strerror or error}") from error
+
+
+@asynccontextmanager
+async def _open(config: SmtpConfig, tools: SinkTools) -> AsyncGenerator[_Smtp]:
+    sender = _Sender.of(config.sender)
+    login = None
+    if config.username is not None and config.password is not None:
+        login = (config.username, config.password.reveal())
+    server = Server(
+        host=config.host,
+        port=config.port or _PORTS[config.security],
+        implicit_tls=config.security == "tls",
+        starttls=config.security == "starttls",
+        ehlo_name=config.ehlo or sender.domain,
+        tls=await anyio.to_thread.run_sync(_tls_context, config),
+        login=login,
+    )
+    sink = _Smtp(config, tools, server, sender)
+    try:
+        yield sink
+    finally:
+        await sink.aclose()
+
+
+def _channel(config: SmtpConfig) -> Channel:
+    return Channel.EMAIL
+
+
+SINK = SinkType("smtp", SmtpConfig, _channel, "email", _open)
