@@ -1,0 +1,40 @@
+"""Look-alikes of the providers on real sockets, their record, and a broker of one's own.
+
+Nothing here shares code with the sinks: a look-alike that shares its client's code proves nothing.
+"""
+
+from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
+from router.sandbox.broker import BrokerMissing, EmbeddedBroker, embedded_broker
+from router.sandbox.certificates import CryptographyMissing
+from router.sandbox.faults import ANY_TARGET, UNREAD, Fault, answer, bad_gateway, lost_answer
+from router.sandbox.process import StartFailed
+from router.sandbox.record import Received, Record, Refused
+from router.sandbox.smtp import SmtpSettings
+from router.sandbox.standalone import run_sandbox
+from router.sandbox.telegram import TelegramSettings
+from router.sandbox.webapi import Credentials
+
+__all__ = [
+    "ANY_TARGET",
+    "DEFAULT_PORTS",
+    "UNREAD",
+    "BrokerMissing",
+    "Credentials",
+    "CryptographyMissing",
+    "EmbeddedBroker",
+    "Fault",
+    "Received",
+    "Record",
+    "Refused",
+    "Sandbox",
+    "SandboxSettings",
+    "SmtpSettings",
+    "StartFailed",
+    "TelegramSettings",
+    "answer",
+    "bad_gateway",
+    "embedded_broker",
+    "lost_answer",
+    "run_sandbox",
+    "sandbox",
+]

@@ -61,6 +61,14 @@ class WebApi:
     def endpoint(self) -> Endpoint:
         return Endpoint(lambda call: call.path, self._answer, self.faults)
 
+    def set_state(self, target: str, state: str) -> None:
+        """Paths have no state; plan faults instead.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("the JSON API has no recipients with a state; plan a fault for its path")
+
     def revoke_tokens(self) -> None:
         """Every token issued so far stops working."""
         self._tokens.clear()

@@ -33,6 +33,8 @@ class WebhookReceiver:
 
     def __init__(self, record: Record, clock: Clock, secrets: Sequence[str] = (SECRET,)) -> None:
         self.faults = Faults()
+        self.secrets = secrets
+        self._gone: set[str] = set()
         self._record = record
         self._clock = clock
         self._keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
@@ -40,6 +42,16 @@ class WebhookReceiver:
     @property
     def endpoint(self) -> Endpoint:
         return Endpoint(lambda call: call.path, self._answer, self.faults)
+
+    def set_state(self, target: str, state: str) -> None:
+        """Whether an endpoint, named by its path, is ``alive`` or ``gone`` (410).
+
+        Raises:
+            ValueError: there is no such state.
+        """
+        if state not in ("alive", "gone"):
+            raise ValueError(f"no state {state!r} of an endpoint; there are alive and gone")
+        (self._gone.add if state == "gone" else self._gone.discard)(target)
 
     def _answer(self, call: Call) -> Answer:
         status, why = self._verdict(call)
@@ -63,6 +75,8 @@ class WebhookReceiver:
         return Answer(204)
 
     def _verdict(self, call: Call) -> tuple[int, str]:
+        if call.path in self._gone:
+            return 410, "endpoint gone"
         if call.method != "POST":
             return 405, "only POST"
         headers = call.headers

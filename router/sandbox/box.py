@@ -1,0 +1,131 @@
+"""The sandbox: every look-alike on loopback, one record, one clock, one control server."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from router.clock import Clock, SystemClock
+from router.sandbox.certificates import make_certificates
+from router.sandbox.control import Control, LookAlike
+from router.sandbox.http import serve_http
+from router.sandbox.record import Record
+from router.sandbox.smtp import MailServer, SmtpSettings
+from router.sandbox.telegram import TelegramApi, TelegramSettings
+from router.sandbox.webapi import Credentials, WebApi
+from router.sandbox.webhook import SECRET, WebhookReceiver
+
+DEFAULT_PORTS: Mapping[str, int] = {
+    "control": 8900,
+    "telegram": 8901,
+    "webhook": 8902,
+    "http": 8903,
+    "smtp": 8925,
+    "smtps": 8926,
+}
+"""Where a sandbox that people start by hand listens."""
+
+
+@final
+class ShiftedClock:
+    """Another clock, some seconds ahead."""
+
+    def __init__(self, base: Clock) -> None:
+        self._base = base
+        self._ahead_s = 0.0
+
+    def now(self) -> float:
+        return self._base.now() + self._ahead_s
+
+    def monotonic(self) -> float:
+        return self._base.monotonic() + self._ahead_s
+
+    async def sleep(self, seconds: float) -> None:
+        await self._base.sleep(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Moves this clock, and no other, forward."""
+        self._ahead_s += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSettings:
+    """How a sandbox behaves; as it stands, a friendly one.
+
+    Attributes:
+        ports: By name of address; a free port for each that is not given.
+        http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority.
+        smtp, telegram, http: Of these look-alikes.
+        webhook_secrets: Any of them makes a good signature.
+        clock: What time it is for limits, greylisting and token life.
+    """
+
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    http_tls: bool = False
+    smtp: SmtpSettings = field(default_factory=SmtpSettings)
+    telegram: TelegramSettings = field(default_factory=TelegramSettings)
+    http: Credentials = field(default_factory=Credentials)
+    webhook_secrets: tuple[str, ...] = (SECRET,)
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running sandbox.
+
+    Attributes:
+        addresses: URL by name: ``smtp`` (with STARTTLS), ``smtps``, ``telegram``, ``webhook``,
+            ``http`` and ``control``.
+        ca_file: The authority that clients have to trust where TLS is spoken.
+        record: What was accepted and refused.
+        clock: Its time; ``advance`` it.
+    """
+
+    addresses: Mapping[str, str]
+    ca_file: Path
+    record: Record
+    clock: ShiftedClock
+    smtp: MailServer
+    telegram: TelegramApi
+    webhook: WebhookReceiver
+    http: WebApi
+
+
+@asynccontextmanager
+async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerator[Sandbox]:
+    """Runs every look-alike until the block ends.
+
+    Raises:
+        CryptographyMissing: the ``demo`` extra is not installed.
+        OSError: a stated port is taken.
+    """
+    clock = ShiftedClock(settings.clock)
+    record = Record(clock)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="router-sandbox-"))
+        certificates = make_certificates(Path(folder))
+        tls = certificates.server_context()
+        smtp = MailServer(record, clock, settings.smtp, tls)
+        telegram = TelegramApi(record, clock, settings.telegram)
+        webhook = WebhookReceiver(record, clock, settings.webhook_secrets)
+        http = WebApi(record, clock, settings.http)
+        providers: list[LookAlike] = [smtp, telegram, webhook, http]
+        control = Control(record, clock, {provider.name: provider for provider in providers})
+
+        addresses: dict[str, str] = {}
+        for name in ("smtp", "smtps"):
+            server = smtp.serve(settings.ports.get(name, 0), implicit_tls=name == "smtps")
+            addresses[name] = f"{name}://127.0.0.1:{await stack.enter_async_context(server)}"
+        scheme = "https" if settings.http_tls else "http"
+        for look_alike in (telegram, webhook, http):
+            port = settings.ports.get(look_alike.name, 0)
+            server = serve_http(look_alike.endpoint, port, tls if settings.http_tls else None)
+            port = await stack.enter_async_context(server)
+            addresses[look_alike.name] = f"{scheme}://127.0.0.1:{port}"
+        server = serve_http(control.endpoint, settings.ports.get("control", 0))
+        addresses["control"] = f"http://127.0.0.1:{await stack.enter_async_context(server)}"
+        yield Sandbox(addresses, certificates.ca_file, record, clock, smtp, telegram, webhook, http)

@@ -1,0 +1,37 @@
+"""A sandbox that people start by hand: fixed ports, and a list of what stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import anyio
+
+from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
+
+
+async def run_sandbox(say: Callable[[str], None], ports: Mapping[str, int] = DEFAULT_PORTS) -> None:
+    """Runs until cancelled; ``say`` gets each line for the terminal.
+
+    Raises:
+        OSError: a port is taken.
+        CryptographyMissing: the ``demo`` extra is not installed.
+    """
+    async with sandbox(SandboxSettings(ports=ports)) as box:
+        for line in describe(box):
+            say(line)
+        await anyio.sleep_forever()
+
+
+def describe(box: Sandbox) -> list[str]:
+    """What an operator needs to point a configuration at the sandbox."""
+    names = max(map(len, box.addresses))
+    lines = [f"{name:{names}}  {address}" for name, address in box.addresses.items()]
+    user, password = next(iter(box.smtp.settings.credentials.items()))
+    return [
+        *lines,
+        f"inbox page: {box.addresses['control']}/",
+        f"authority to trust: {box.ca_file}",
+        f"mail login: {user} / {password}",
+        f"Telegram token: {box.telegram.settings.token}",
+        f"webhook secret: {box.webhook.secrets[0]}",
+    ]
