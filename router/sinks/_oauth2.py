@@ -1,0 +1,109 @@
+"""OAuth 2 client credentials (RFC 6749 §4.4): a token, fetched when needed, kept until stale."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Literal
+from urllib.parse import quote_plus, urlencode
+
+import anyio
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.clock import Clock
+from router.messages import Halt, InDoubt, Outcome, Reason, Retry
+from router.sinks._http import answer_text, exchange, json_body
+from router.transport import HttpClient, HttpRequest, HttpResponse
+from router.values import Secret
+
+_MARGIN_S = 30.0
+_DEFAULT_LIFE_S = 300.0
+
+
+class OAuth2Auth(BaseModel):
+    """OAuth 2 client credentials."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["oauth2"] = Field(description="OAuth 2 client credentials.")
+    token_url: str = Field(
+        pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
+        description="The token endpoint.",
+        examples=["https://login.example.com/realms/acme/protocol/openid-connect/token"],
+    )
+    client_id: str = Field(min_length=1, description="Client id.", examples=["router"])
+    client_secret: Secret = Field(description="Client secret.", examples=["!env CRM_CLIENT_SECRET"])
+    scope: str | None = Field(None, description="Scopes to ask for.", examples=["crm.write"])
+    audience: str | None = Field(
+        None, description="Audience to ask for, where the server wants one."
+    )
+    client_auth: Literal["basic", "form"] = Field(
+        "basic", description="Whether the client's secret goes into a header or into the form."
+    )
+
+
+def token_request(auth: OAuth2Auth, timeout_s: float) -> HttpRequest:
+    """The call that fetches a token."""
+    form = {"grant_type": "client_credentials"}
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if auth.client_auth == "basic":
+        pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret.reveal())}"
+        headers["Authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+    else:
+        form |= {"client_id": auth.client_id, "client_secret": auth.client_secret.reveal()}
+    if auth.scope is not None:
+        form["scope"] = auth.scope
+    if auth.audience is not None:
+        form["audience"] = auth.audience
+    return HttpRequest("POST", auth.token_url, headers, urlencode(form).encode(), timeout_s)
+
+
+def token_of(response: HttpResponse) -> tuple[str, float] | Outcome:
+    """The token and its life in seconds, or what it means that there is none."""
+    match json_body(response):
+        case {"access_token": str(token), "expires_in": int() | float() as life} if (
+            response.status == 200
+        ):
+            return token, float(life)
+        case {"access_token": str(token)} if response.status == 200:
+            return token, _DEFAULT_LIFE_S
+        case _ if response.status in (400, 401, 403):
+            return Halt(Reason("token_refused", answer_text(response)))
+        case _:
+            return Retry(Reason("token_unavailable", answer_text(response)))
+
+
+class TokenSource:
+    """The current token; concurrent sends share one fetch."""
+
+    def __init__(
+        self, auth: OAuth2Auth, client: HttpClient, clock: Clock, timeout_s: float
+    ) -> None:
+        self._request = token_request(auth, timeout_s)
+        self._client = client
+        self._clock = clock
+        self._lock = anyio.Lock()
+        self._token: str | None = None
+        self._stale_at = 0.0
+
+    async def token(self) -> str | Outcome:
+        """A token that is not stale, or the outcome for the message that can't have one."""
+        async with self._lock:
+            if self._token is not None and self._clock.monotonic() < self._stale_at:
+                return self._token
+            asked_at = self._clock.monotonic()
+            response = await exchange(self._client, self._request)
+            if isinstance(response, InDoubt):
+                return Retry(Reason("token_unavailable", response.reason.text))
+            if not isinstance(response, HttpResponse):
+                return response
+            found = token_of(response)
+            if not isinstance(found, tuple):
+                return found
+            self._token, life = found
+            self._stale_at = asked_at + max(life - _MARGIN_S, life / 2)
+            return self._token
+
+    def refuse(self, token: str) -> None:
+        """Forgets a token that the API did not take."""
+        if self._token == token:
+            self._token = None
