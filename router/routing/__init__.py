@@ -12,6 +12,7 @@ from router.routing.conditions import (
     When,
 )
 from router.routing.literals import Literal, literal_text, type_name
+from router.routing.matcher import Matcher
 from router.routing.naive import Trace, actual_text, evaluate, explain
 from router.routing.operators import OPERATOR_NAMES, Operator
 from router.routing.parser import CompileExpression, parse_condition
@@ -32,6 +33,7 @@ __all__ = [
     "Elements",
     "Expression",
     "Literal",
+    "Matcher",
     "Not",
     "Operator",
     "Path",
