@@ -119,7 +119,7 @@ def read_people(text: str, suffix: str) -> dict[str, Recipient]:
 def _explain(error: ValidationError) -> list[str]:
     said: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):
-        *parents, field = problem["loc"]
+        *parents, field = problem["loc"] or ("",)
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             model = DeviceEntry if "devices" in parents else PersonEntry
@@ -127,6 +127,8 @@ def _explain(error: ValidationError) -> list[str]:
             said.append(f'unknown field "{path}".{hint}')
         elif problem["type"] == "missing":
             said.append(f"{path} is missing")
+        elif not path:
+            said.append("not a map of fields")
         else:
             said.append(f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}")
     return said

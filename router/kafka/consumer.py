@@ -1,0 +1,373 @@
+"""Reads as a member of a consumer group: batches in, explicit offsets out.
+
+Works around what aiokafka 0.14 does not do: a batch that can't be read (broken checksum, unknown
+compression) costs neither the records fetched with it nor the partition; waits end in time while
+the group rebalances; commits have a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import aiokafka
+import anyio
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import (
+    CorruptRecordException,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    InvalidMessageError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+    UnsupportedCodecError,
+)
+
+from router.clock import Clock
+from router.events import UNREADABLE_HEADER, Record, TopicPartition
+from router.kafka.connection import KafkaConnection
+from router.kafka.errors import (
+    CommitRefused,
+    KafkaRefused,
+    KafkaUnavailable,
+    OutOfRange,
+    explain,
+)
+from router.kafka.extension import has_compiled_extension
+
+log = logging.getLogger("router.kafka")
+
+_REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
+_UNREADABLE = (
+    CorruptRecordException,
+    InvalidMessageError,
+    RecordTooLargeError,
+    UnsupportedCodecError,
+)
+_TRIES_BEFORE_SKIP = 3
+_CAREFUL_WAIT_S = 0.3
+_CLOSE_DEADLINE_S = 5.0
+
+PlacesCallback = Callable[[Collection[TopicPartition]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOptions:
+    """How to be a member.
+
+    Attributes:
+        topics: Read by name; a topic may come into being later.
+        pattern: Topics whose whole name matches this are read too.
+        metadata_refresh_s: How soon new topics and partitions are noticed.
+        partition_bytes: Fetched from one partition at once.
+    """
+
+    connection: KafkaConnection
+    group: str
+    topics: tuple[str, ...]
+    pattern: str | None
+    session_timeout_s: float
+    rebalance_timeout_s: float
+    metadata_refresh_s: float
+    partition_bytes: int
+
+    def topic_pattern(self) -> str | None:
+        """One pattern for names and pattern; None where there are only names."""
+        if self.pattern is None:
+            return None
+        parts = [re.escape(topic) for topic in self.topics] + [f"(?:{self.pattern})"]
+        return rf"(?:{'|'.join(parts)})\Z"
+
+
+@final
+class GroupConsumer:
+    """An open member of a consumer group."""
+
+    def __init__(self, client: aiokafka.AIOKafkaConsumer, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._next: dict[TopicPartition, int] = {}
+        self._failures: Counter[tuple[TopicPartition, int]] = Counter()
+
+    # Reading ---------------------------------------------------------------------------------
+
+    async def poll(self, limit: int, wait: float) -> list[Record]:
+        """The next records, also of partitions that were never told where to start.
+
+        A record that can't be read comes without value and with a header that says why.
+
+        Raises:
+            OutOfRange: a partition has to be told where to go on.
+            KafkaRefused: not allowed; trying again is fine.
+            KafkaUnavailable: this consumer will not recover.
+        """
+        try:
+            records = await self._fetch((), limit, wait)
+        except _SkippedBatch:
+            return await self._poll_carefully(limit, min(wait, _CAREFUL_WAIT_S))
+        return records
+
+    async def _fetch(
+        self, places: Collection[TopicPartition], limit: int, wait: float
+    ) -> list[Record]:
+        batches: Mapping[Any, list[Any]] = {}
+        try:
+            with anyio.move_on_after(wait + 0.1):
+                batches = await self._client.getmany(
+                    *map(_theirs, places), timeout_ms=round(wait * 1000), max_records=limit
+                )
+        except OffsetOutOfRangeError as error:
+            (place, offset), *_ = error.args[0].items()
+            raise OutOfRange(TopicPartition(*place), offset) from None
+        except NoOffsetForPartitionError:
+            return []
+        except _REFUSALS as error:
+            raise KafkaRefused(explain(error)) from error
+        except _UNREADABLE as error:
+            raise _SkippedBatch(explain(error)) from error
+        except KafkaError as error:
+            raise KafkaUnavailable(explain(error)) from error
+        except Exception as error:  # whatever a broken batch makes a decompressor raise
+            raise _SkippedBatch(explain(error)) from error
+        await self._note_positions()
+        return [self._record(message) for batch in batches.values() for message in batch]
+
+    def _record(self, message: Any) -> Record:
+        headers = message.headers
+        return Record(
+            message.topic,
+            message.partition,
+            message.offset,
+            message.timestamp / 1000 if message.timestamp >= 0 else self._clock.now(),
+            message.key,
+            message.value,
+            tuple([(name, value or b"") for name, value in headers]) if headers else (),
+        )
+
+    async def _note_positions(self) -> None:
+        """Positions move without records too: over transaction marks and compacted gaps."""
+        for place in list(self._next):
+            try:
+                self._next[place] = await self._client.position(_theirs(place))
+            except IllegalStateError:
+                self._next.pop(place, None)
+
+    async def _poll_carefully(self, limit: int, wait: float) -> list[Record]:
+        """After a broken batch: partition by partition, so that it is known whose it is.
+
+        The library moves positions past records that it dropped with the exception; all of
+        them are fetched again.
+        """
+        self._go_back(self._next)
+        records: list[Record] = []
+        paused = {TopicPartition(*place) for place in self._client.paused()}
+        for place in sorted(set(self._next) - paused):
+            room = limit - len(records)
+            if room <= 0:
+                break
+            try:
+                records += await self._fetch((place,), room, wait)
+            except _SkippedBatch:
+                self._go_back((place,))
+                records += await self._poll_one_by_one(place, room, wait)
+        return records
+
+    async def _poll_one_by_one(
+        self, place: TopicPartition, limit: int, wait: float
+    ) -> list[Record]:
+        """Everything before the broken batch; where there is nothing, the first offset of it,
+        given up after several tries."""
+        records: list[Record] = []
+        while len(records) < limit:
+            try:
+                fetched = await self._fetch((place,), 1, wait)
+            except _SkippedBatch as error:
+                self._go_back((place,))
+                if not records:
+                    return self._give_up(place, str(error))
+                break
+            if not fetched:
+                break
+            records += fetched
+        return records
+
+    def _give_up(self, place: TopicPartition, why: str) -> list[Record]:
+        offset = self._next[place]
+        is_same_batch = self._failures[place, offset - 1] >= _TRIES_BEFORE_SKIP
+        self._failures[place, offset] += _TRIES_BEFORE_SKIP if is_same_batch else 1
+        if self._failures[place, offset] < _TRIES_BEFORE_SKIP:
+            return []
+        del self._failures[place, offset - 1]
+        if not is_same_batch:
+            log.error(
+                "%s/%d: a batch from offset %d on can't be read and is skipped (%s)",
+                *(place.topic, place.partition, offset, why),
+            )
+        self.seek(place, offset + 1)
+        header = (UNREADABLE_HEADER, why.encode())
+        now = self._clock.now()
+        return [Record(place.topic, place.partition, offset, now, None, None, (header,))]
+
+    def _go_back(self, places: Collection[TopicPartition]) -> None:
+        for place in list(places):
+            try:
+                self._client.seek(_theirs(place), self._next[place])
+            except IllegalStateError:
+                self._next.pop(place, None)
+
+    # Positions -------------------------------------------------------------------------------
+
+    def position(self, place: TopicPartition) -> int | None:
+        """The next offset that will be read; None before :meth:`seek`."""
+        return self._next.get(place)
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        """Goes on from this offset."""
+        self._client.seek(_theirs(place), offset)
+        self._next[place] = offset
+
+    def forget(self, places: Collection[TopicPartition]) -> None:
+        """These partitions are another's, or will be told anew where to start."""
+        for place in places:
+            self._next.pop(place, None)
+
+    def pause(self, places: Collection[TopicPartition]) -> None:
+        self._client.pause(*map(_theirs, self._assigned(places)))
+
+    def resume(self, places: Collection[TopicPartition]) -> None:
+        self._client.resume(*map(_theirs, self._assigned(places)))
+
+    def _assigned(self, places: Collection[TopicPartition]) -> list[TopicPartition]:
+        assigned = self._client.assignment()
+        return [place for place in places if _theirs(place) in assigned]
+
+    def partition_count(self, topic: str) -> int:
+        return len(self._client.partitions_for_topic(topic) or ())
+
+    async def bounds(
+        self, places: Collection[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        """First offset and the one past the last stable record, by partition.
+
+        Raises:
+            KafkaUnavailable: no answer.
+        """
+        theirs = [_theirs(place) for place in places]
+        with _unavailable():
+            first = await self._client.beginning_offsets(theirs)
+            last = await self._client.end_offsets(theirs)
+        return {place: (first[_theirs(place)], last[_theirs(place)]) for place in places}
+
+    async def offsets_at(
+        self, places: Collection[TopicPartition], time: float
+    ) -> dict[TopicPartition, int | None]:
+        """The first offset at or after a time (seconds since the epoch); None where none is.
+
+        Raises:
+            KafkaUnavailable: no answer.
+        """
+        wanted: dict[Any, int] = {_theirs(place): max(0, round(time * 1000)) for place in places}
+        with _unavailable():
+            found: Any = await self._client.offsets_for_times(wanted)
+        return {
+            place: found[_theirs(place)].offset if found[_theirs(place)] else None
+            for place in places
+        }
+
+    async def commit(
+        self, offsets: Mapping[TopicPartition, tuple[int, str]], deadline_s: float = 3.0
+    ) -> None:
+        """Commits offsets with their metadata.
+
+        Raises:
+            CommitRefused: not done in time, or the group has moved on. The commit of one that
+                was late may land all the same.
+        """
+        wanted: dict[Any, Any] = {_theirs(place): kept for place, kept in offsets.items()}
+        try:
+            with anyio.fail_after(deadline_s):
+                await self._client.commit(wanted)
+        except TimeoutError:
+            raise CommitRefused(f"not done within {deadline_s:g} s") from None
+        except KafkaError as error:
+            raise CommitRefused(explain(error)) from error
+
+
+class _SkippedBatch(Exception):
+    """The library raised in the midst of a batch and lost its place."""
+
+
+class _unavailable:
+    """Turns the library's errors into :class:`KafkaUnavailable`."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, KafkaError | OSError | KeyError):
+            raise KafkaUnavailable(explain(error)) from error
+
+
+class _Callbacks(ConsumerRebalanceListener):
+    """Hands the library's callbacks on; what they raise would be lost in its log otherwise."""
+
+    def __init__(self, revoked: PlacesCallback, assigned: PlacesCallback) -> None:
+        self._revoked = revoked
+        self._assigned = assigned
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._revoked([TopicPartition(*place) for place in revoked])
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        await self._assigned([TopicPartition(*place) for place in assigned])
+
+
+def _theirs(place: TopicPartition) -> aiokafka.TopicPartition:
+    return aiokafka.TopicPartition(place.topic, place.partition)
+
+
+@asynccontextmanager
+async def group_consumer(
+    options: GroupOptions, *, revoked: PlacesCallback, assigned: PlacesCallback, clock: Clock
+) -> AsyncGenerator[GroupConsumer]:
+    """Connects and begins to join the group.
+
+    ``revoked`` is awaited before partitions go to others, ``assigned`` after they came (with an
+    empty list too); no heartbeat is sent while ``assigned`` runs, so it has to be short.
+
+    Raises:
+        KafkaUnavailable: no broker answers.
+    """
+    has_compiled_extension()
+    with _unavailable():
+        client = aiokafka.AIOKafkaConsumer(
+            **options.connection.client_options(),
+            group_id=options.group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            session_timeout_ms=round(options.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(options.session_timeout_s * 1000 / 4),
+            rebalance_timeout_ms=round(options.rebalance_timeout_s * 1000),
+            metadata_max_age_ms=round(options.metadata_refresh_s * 1000),
+            max_partition_fetch_bytes=options.partition_bytes,
+        )
+    try:
+        with _unavailable():
+            await client.start()
+            client.subscribe(
+                topics=() if options.pattern else list(options.topics),
+                pattern=options.topic_pattern(),
+                listener=_Callbacks(revoked, assigned),
+            )
+        yield GroupConsumer(client, clock)
+    finally:
+        with anyio.move_on_after(_CLOSE_DEADLINE_S, shield=True):
+            await client.stop()
