@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Mapping,
+)
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -95,7 +101,7 @@ class GroupConsumer:
         self._client = client
         self._clock = clock
         self._next: dict[TopicPartition, int] = {}
-        self._failures: Counter[tuple[TopicPartition, int]] = Counter()
+        self._broken: dict[TopicPartition, tuple[int, int]] = {}
 
     # Reading ---------------------------------------------------------------------------------
 
@@ -201,14 +207,16 @@ class GroupConsumer:
 
     def _give_up(self, place: TopicPartition, why: str) -> list[Record]:
         offset = self._next[place]
-        is_same_batch = self._failures[place, offset - 1] >= _TRIES_BEFORE_SKIP
-        self._failures[place, offset] += _TRIES_BEFORE_SKIP if is_same_batch else 1
-        if self._failures[place, offset] < _TRIES_BEFORE_SKIP:
+        last, tries = self._broken.get(place, (-1, 0))
+        is_same_batch = tries >= _TRIES_BEFORE_SKIP and last == offset - 1
+        if not is_same_batch:
+            tries = tries + 1 if last == offset else 1
+        self._broken[place] = (offset, tries)
+        if tries < _TRIES_BEFORE_SKIP:
             return []
-        del self._failures[place, offset - 1]
         if not is_same_batch:
             log.error(
-                "%s/%d: a batch from offset %d on can't be read and is skipped (%s)",
+                "%s/%d: a batch from offset %d on can't be read and is skipped: %s",
                 *(place.topic, place.partition, offset, why),
             )
         self.seek(place, offset + 1)
@@ -305,27 +313,30 @@ class _SkippedBatch(Exception):
     """The library raised in the midst of a batch and lost its place."""
 
 
-class _unavailable:
+@contextmanager
+def _unavailable() -> Generator[None]:
     """Turns the library's errors into :class:`KafkaUnavailable`."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, KafkaError | OSError | KeyError):
-            raise KafkaUnavailable(explain(error)) from error
+    try:
+        yield
+    except (KafkaError, OSError, KeyError) as error:
+        raise KafkaUnavailable(explain(error)) from error
 
 
 class _Callbacks(ConsumerRebalanceListener):
-    """Hands the library's callbacks on; what they raise would be lost in its log otherwise."""
+    """Hands the library's callbacks on; it awaits coroutines, which its types don't say."""
 
     def __init__(self, revoked: PlacesCallback, assigned: PlacesCallback) -> None:
         self._revoked = revoked
         self._assigned = assigned
 
-    async def on_partitions_revoked(self, revoked: Any) -> None:
+    async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, revoked: Any
+    ) -> None:
         await self._revoked([TopicPartition(*place) for place in revoked])
 
-    async def on_partitions_assigned(self, assigned: Any) -> None:
+    async def on_partitions_assigned(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, assigned: Any
+    ) -> None:
         await self._assigned([TopicPartition(*place) for place in assigned])
 
 
