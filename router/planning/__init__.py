@@ -17,7 +17,16 @@ from router.planning.model import (
     Step,
     TemplateContent,
 )
-from router.planning.plan import Draft, Failure, Planned, Selected, plan, select
+from router.planning.plan import (
+    DIVERTED,
+    UNREACHABLE,
+    Draft,
+    Failure,
+    Planned,
+    Selected,
+    plan,
+    select,
+)
 from router.planning.render import event_payload, layout_of, render
 from router.planning.ruleset import Ruleset
 from router.planning.settlement import (
@@ -35,7 +44,9 @@ from router.planning.settlement import (
 )
 
 __all__ = [
+    "DIVERTED",
     "EXPIRED",
+    "UNREACHABLE",
     "Arrived",
     "Attempt",
     "Category",

@@ -31,7 +31,7 @@ class Ruleset:
         routes: Iterable[Route],
         templates: Mapping[str, Template],
         divert: Divert | None = None,
-        hash: str = "",  # noqa: A002
+        hash: str = "",
     ) -> Ruleset:
         enabled = {route.id: route for route in routes if route.enabled}
         matcher = Matcher.build((route.id, route.match) for route in enabled.values())

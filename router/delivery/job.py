@@ -1,0 +1,244 @@
+"""A delivery under way, and the bytes that let another process finish it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from router.delivery.offsets import Ticket
+from router.events import Event, Record
+from router.ledger import Kind, Row, State
+from router.messages import (
+    Message,
+    Parcel,
+    Reason,
+    Target,
+    message_from_dict,
+    message_to_dict,
+)
+from router.planning import Delivery, InDoubtRule, Ruleset, record_hash
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One delivery on its way through a lane.
+
+    Attributes:
+        route, step, sink: Names, for accounts, logs and dead letters.
+        delivery, rules: What to render it from; None once it comes out of the schedule.
+        message: Rendered; None until just before the claim.
+        record: The event's record, for a dead letter.
+        identity: The event's identity.
+        attempts: Attempts made so far; ``first_at`` when the first was.
+        epoch: Of the claim; 0 while unclaimed. ``claimed_at`` is monotonic, when it was asked for.
+        ticket: Holds the record's offset; None for work out of the schedule.
+        waiting: Sinks of the fallbacks that wait in the ledger for this one's end.
+        is_repeat: An earlier attempt may have been accepted.
+        ready_at: Not before this monotonic time (short waits).
+    """
+
+    key: bytes
+    family: bytes
+    siblings: int
+    route: str
+    step: str
+    sink: str
+    target: Target
+    record: Record
+    identity: str
+    event_type: str
+    event_time: float
+    event_hash: bytes
+    in_doubt: InDoubtRule
+    expires_at: float | None = None
+    recipient: str = ""
+    traceparent: str | None = None
+    delivery: Delivery | None = None
+    rules: Ruleset | None = None
+    message: Message | None = None
+    attempts: int = 0
+    first_at: float | None = None
+    epoch: int = 0
+    claimed_at: float = 0.0
+    ticket: Ticket | None = None
+    waiting: tuple[str, ...] = ()
+    is_repeat: bool = False
+    ready_at: float = field(default=0.0, compare=False)
+
+    @property
+    def position(self) -> str:
+        return self.record.position
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Its partition went to another replica, and Kafka still has the record."""
+        return self.ticket is not None and not self.ticket.is_current
+
+    def parcel(self) -> Parcel:
+        """What the sink sees."""
+        assert self.message is not None
+        return Parcel(
+            key=self.key,
+            message=self.message,
+            target=self.target,
+            attempt=self.attempts + 1,
+            event_time=self.event_time,
+            expires_at=self.expires_at,
+            event_type=self.event_type,
+            traceparent=self.traceparent,
+        )
+
+    def row(
+        self,
+        state: State,
+        *,
+        reason: Reason | None = None,
+        due: float | None = None,
+        with_blob: bool = False,
+    ) -> Row:
+        """Its ledger row in a state. A blob is needed wherever it may have to run again."""
+        return Row(
+            key=self.key,
+            kind=Kind.DELIVERY,
+            state=state,
+            sink=self.sink,
+            epoch=self.epoch,
+            due=due,
+            attempts=self.attempts,
+            first_at=self.first_at,
+            expires_at=self.expires_at,
+            family=self.family,
+            event_time=self.event_time,
+            event_hash=self.event_hash,
+            position=self.position,
+            reason=reason,
+            blob=pack(self) if with_blob else None,
+        )
+
+
+def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
+    """A job for a planned delivery that has an address."""
+    event = delivery.event
+    assert delivery.target is not None
+    return Job(
+        key=delivery.key,
+        family=delivery.family,
+        siblings=delivery.siblings,
+        route=delivery.route.id,
+        step=delivery.step.id,
+        sink=delivery.step.sink,
+        target=delivery.target,
+        record=event.record,
+        identity=event.identity,
+        event_type=event.type,
+        event_time=event.time,
+        event_hash=event_hash(event),
+        in_doubt=delivery.step.in_doubt,
+        expires_at=delivery.expires_at,
+        recipient=delivery.recipient.id if delivery.recipient else "",
+        traceparent=event.headers.get("traceparent"),
+        delivery=delivery,
+        rules=rules,
+        ticket=ticket,
+    )
+
+
+def event_hash(event: Event) -> bytes:
+    """Tells this event's record from another of the same identity."""
+    return record_hash(event.record.position, event.record.timestamp)
+
+
+# Blobs ---------------------------------------------------------------------------------------
+
+
+def pack(job: Job) -> bytes:
+    """The job as bytes: a JSON head of a four-byte length, then the record's value as it came."""
+    head: dict[str, Any] = {
+        "m": message_to_dict(job.message) if job.message is not None else None,
+        "t": [job.target.address, job.target.kind, job.target.registered_at],
+        "r": job.route,
+        "s": job.step,
+        "n": job.siblings,
+        "i": job.identity,
+        "y": job.event_type,
+        "d": job.in_doubt,
+        "p": job.recipient,
+        "tp": job.traceparent,
+        "w": list(job.waiting),
+        "u": job.is_repeat,
+    }
+    return pack_record(head, job.record)
+
+
+def unpack(row: Row) -> Job:
+    """The job of a row that :func:`pack` filled."""
+    assert row.blob is not None
+    head, record = unpack_record(row.blob)
+    address, kind, registered_at = head["t"]
+    return Job(
+        key=row.key,
+        family=row.family or row.key,
+        siblings=head["n"],
+        route=head["r"],
+        step=head["s"],
+        sink=row.sink,
+        target=Target(address, kind, registered_at),
+        record=record,
+        identity=head["i"],
+        event_type=head["y"],
+        event_time=row.event_time,
+        event_hash=row.event_hash,
+        in_doubt=head["d"],
+        expires_at=row.expires_at,
+        recipient=head["p"],
+        traceparent=head["tp"],
+        message=message_from_dict(head["m"]) if head["m"] is not None else None,
+        attempts=row.attempts,
+        first_at=row.first_at,
+        epoch=row.epoch,
+        waiting=tuple(head["w"]),
+        is_repeat=head["u"],
+    )
+
+
+def pack_record(head: Mapping[str, Any], record: Record) -> bytes:
+    """JSON facts and a record, as bytes."""
+    head = {
+        **head,
+        "rec": [
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            None if record.key is None else _b64(record.key),
+            [[name, _b64(value)] for name, value in record.headers],
+            record.value is None,
+        ],
+    }
+    raw = orjson.dumps(head)
+    return len(raw).to_bytes(4, "big") + raw + (record.value or b"")
+
+
+def unpack_record(blob: bytes) -> tuple[dict[str, Any], Record]:
+    """What :func:`pack_record` was given."""
+    end = 4 + int.from_bytes(blob[:4], "big")
+    head = orjson.loads(blob[4:end])
+    topic, partition, offset, timestamp, key, headers, is_null = head.pop("rec")
+    record = Record(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp,
+        key=None if key is None else base64.b64decode(key),
+        value=None if is_null else blob[end:],
+        headers=tuple((name, base64.b64decode(value)) for name, value in headers),
+    )
+    return head, record
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")
