@@ -1,4 +1,4 @@
-"""The sections of ``router.yaml`` that are the router's own: delivery, admin, logs, dead letters."""
+"""Sections of ``router.yaml`` that are the router's own: delivery, admin, logs, dead letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class DeliverySettings(Settings):
     )
     lane_capacity: int = Field(2000, ge=1, description="Deliveries that wait for one sink at most.")
     spill_rows: int = Field(
-        100_000, ge=0, description="Deliveries of one full sink kept in the schedule before a pause."
+        100_000,
+        ge=0,
+        description="Deliveries of one full sink kept in the schedule before a pause.",
     )
     spill_bytes: Size = Field(1024**3, description="The same in bytes.", examples=["1GiB"])
     drain: Duration = Field(
@@ -45,7 +47,9 @@ class DeliverySettings(Settings):
 class AdminSettings(Settings):
     """The admin server, and the listener of probes and metrics."""
 
-    listen: str = Field("127.0.0.1:9090", description="Admin server (loopback unless a token is set).")
+    listen: str = Field(
+        "127.0.0.1:9090", description="Admin server (loopback unless a token is set)."
+    )
     probes: str = Field("0.0.0.0:9091", description="Health, readiness and metrics.")
     token: Secret | None = Field(None, description="Bearer token that admin calls need.")
     enabled: bool = Field(True, description="Serve at all.")
@@ -57,7 +61,9 @@ class LogSettings(Settings):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto` is console on a terminal, JSON otherwise."
     )
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity."
+    )
 
 
 class DeadLetterSettings(Settings):

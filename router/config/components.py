@@ -1,0 +1,68 @@
+"""The parts that are chosen by ``type``: sinks, sources, ledger, directory."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from router.config.validation import validate
+from router.kinds import Kinds, UnknownKind
+from router.nodes import Entry, Node
+from router.problems import Position, Problems, did_you_mean
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?", re.ASCII)
+
+
+def is_name(text: str) -> bool:
+    """Whether a sink, route, step … may be called so: it becomes part of keys and metrics."""
+    return _NAME.fullmatch(text) is not None
+
+
+NAME_RULE = "names are letters, digits, and - _ . between them"
+
+
+def named(section: Node, noun: str, problems: Problems) -> dict[str, Entry]:
+    """The entries of a section of names, without ``x-`` keys and names that can't be used."""
+    if not section.is_mapping:
+        problems.error("S004", f"{noun}s must be a mapping of names", section.at)
+        return {}
+    found: dict[str, Entry] = {}
+    for name, entry in section.entries.items():
+        if name.startswith("x-"):
+            continue
+        if is_name(name):
+            found[name] = entry
+        else:
+            problems.error("S006", f'{noun} can\'t be called "{name}"; {NAME_RULE}', entry.key_at)
+    return found
+
+
+def link_component(
+    kinds: Kinds, node: Node, key_at: Position, what: str, problems: Problems
+) -> tuple[Any, Any] | None:
+    """The component's type and its validated configuration, or None after problems.
+
+    The type is chosen first, then its one model validates all keys.
+    """
+    if not node.is_mapping:
+        problems.error("S004", f"{what} must be a mapping with a type", node.at)
+        return None
+    kind = node.get("type")
+    types = kinds.names()
+    if kind is None:
+        problems.error("S003", f'{what} needs "type". Types: {", ".join(types)}', key_at)
+        return None
+    if not isinstance(kind.value, str):
+        problems.error("S004", "type must be text", kind.at)
+        return None
+    try:
+        found = kinds.load(kind.value)
+    except UnknownKind:
+        hint = did_you_mean(kind.value, types, "Types")
+        problems.error("S001", f'unknown type "{kind.value}" of {what}.{hint}', kind.at)
+        return None
+    except ImportError as error:
+        problems.error("S001", f'type "{kind.value}" can\'t be loaded: {error}', kind.at)
+        return None
+    config = validate(found.config, node, what, problems)
+    return None if config is None else (found, config)

@@ -1,0 +1,139 @@
+"""Reads single values of routes, each with its own words for what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from router.config.scalars import Raw
+from router.nodes import Node
+from router.problems import Problems, did_you_mean
+from router.routing import Path, parse_path
+from router.values import parse_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """One mapping of a route file: what it may hold, and what it holds.
+
+    Attributes:
+        what: How an operator would call it, such as ``route "payment-failed"``.
+    """
+
+    node: Node
+    what: str
+    problems: Problems
+
+    def allow(self, keys: Sequence[str], elsewhere: dict[str, str] | None = None) -> None:
+        """Everything else is an unknown key; ``elsewhere`` tells where a key belongs instead."""
+        for key, entry in self.node.entries.items():
+            if key in keys or key.startswith("x-"):
+                continue
+            if elsewhere and key in elsewhere:
+                hint = f" It belongs {elsewhere[key]}"
+            else:
+                hint = did_you_mean(key, keys, "Keys")
+            message = f'unknown key "{key}" in {self.what}.{hint}'
+            self.problems.error("R201", message, entry.key_at)
+
+    def text(self, key: str) -> str | None:
+        node = self.node.get(key)
+        if node is None:
+            return None
+        if isinstance(node.value, str) and node.value.strip():
+            return str(node.value)
+        if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            self.wrong(key, node, f'text; write "{node.value}" in quotes')
+        else:
+            self.wrong(key, node, "text")
+        return None
+
+    def boolean(self, key: str, default: bool) -> bool:
+        node = self.node.get(key)
+        if node is None:
+            return default
+        if isinstance(node.value, bool):
+            return node.value
+        self.wrong(key, node, "true or false")
+        return default
+
+    def whole(self, key: str) -> int | None:
+        node = self.node.get(key)
+        if node is None:
+            return None
+        if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value > 0:
+            return node.value
+        self.wrong(key, node, "a whole number above 0")
+        return None
+
+    def choice(self, key: str, choices: Sequence[str]) -> str | None:
+        node = self.node.get(key)
+        if node is None or isinstance(node.value, Raw):
+            return None
+        return read_choice(node, key, choices, self.problems)
+
+    def mapping(self, key: str) -> Node | None:
+        return self._collection(key, "a mapping")
+
+    def sequence(self, key: str) -> Node | None:
+        return self._collection(key, "a list")
+
+    def _collection(self, key: str, kind: str) -> Node | None:
+        node = self.node.get(key)
+        if node is None or (node.is_mapping if kind == "a mapping" else node.is_sequence):
+            return node
+        self.wrong(key, node, kind)
+        return None
+
+    def path(self, key: str, roots: Sequence[str]) -> Path | None:
+        node = self.node.get(key)
+        return None if node is None else read_path(node, key, roots, self.problems)
+
+    def wrong(self, key: str, node: Node, wanted: str) -> None:
+        if not isinstance(node.value, Raw):
+            message = f"{key} of {self.what} must be {wanted}, not {node.kind()}"
+            self.problems.error("R203", message, node.at)
+
+
+def read_choice(node: Node, key: str, choices: Sequence[str], problems: Problems) -> str | None:
+    """One of the choices, or None after a problem."""
+    if isinstance(node.value, str) and node.value in choices:
+        return node.value
+    given = str(node.value) if node.is_scalar else node.kind()
+    hint = did_you_mean(given, choices, "Choices")
+    problems.error("R211", f'{key} can\'t be "{given}".{hint}', node.at)
+    return None
+
+
+def read_path(node: Node, key: str, roots: Sequence[str], problems: Problems) -> Path | None:
+    """A path, or None after a problem."""
+    if isinstance(node.value, Raw):
+        return None
+    if not isinstance(node.value, str):
+        message = f"{key} takes a path into the event, such as data.user_id, not {node.kind()}"
+        problems.error("R203", message, node.at)
+        return None
+    if "{{" in node.value:
+        inner = node.value.replace("{{", "").replace("}}", "").strip()
+        problems.error("R120", f"{key} takes a path, not an expression; write {inner}", node.at)
+        return None
+    try:
+        return parse_path(node.value, roots)
+    except ValueError as error:
+        problems.error("R120", str(error), node.at)
+        return None
+
+
+def read_expires(node: Node, problems: Problems) -> float | None:
+    """Seconds, or None for ``never`` (and after a problem)."""
+    if node.value == "never" or isinstance(node.value, Raw):
+        return None
+    try:
+        seconds = parse_duration(node.value)
+    except ValueError as error:
+        problems.error("R217", f"expires: {error}, or never", node.at)
+        return None
+    if seconds <= 0:
+        problems.error("R217", "expires: a message that expires at once is never sent", node.at)
+        return None
+    return seconds

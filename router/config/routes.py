@@ -1,0 +1,226 @@
+"""Links routes: from the mappings of route files to what planning works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from router.config.components import NAME_RULE, is_name
+from router.config.contents import (
+    Chosen,
+    ContentLinker,
+    Templates,
+    check_variables,
+    choose_template,
+)
+from router.config.defaults import (
+    POLICY_KEYS,
+    Categories,
+    Layer,
+    read_layer,
+    read_on_unknown,
+    read_policy,
+)
+from router.config.fields import Fields
+from router.config.hashing import digest_of
+from router.config.selections import link_selection
+from router.config.steps import STEP_KEYS, Sinks, StepLinker, read_lines
+from router.nodes import Entry, Node
+from router.planning import Route, Step, TemplateContent
+from router.problems import Position, Problems
+from router.routing import parse_condition
+from router.templating import compile_expression
+from router.values import Secret
+
+ROUTES_FILE_KEYS = ("routes", "defaults")
+ROUTE_KEYS = (
+    "description",
+    "owner",
+    "enabled",
+    "match",
+    "recipient",
+    "recipients",
+    "on_unknown",
+    "category",
+    "template",
+    "with",
+    "deliver",
+    "policy",
+    "was",
+)
+_ELSEWHERE = (
+    {key: "to a step under deliver:" for key in STEP_KEYS if key not in ROUTE_KEYS}
+    | dict.fromkeys(POLICY_KEYS, "under policy:")
+    | {"when": "under match:"}
+)
+
+
+@dataclass(slots=True)
+class RouteLinker:
+    """Links route after route, over all files of a project.
+
+    Attributes:
+        outer: The project's defaults.
+        routes: Linked so far, by name.
+        places: Where each name was first defined, linked or not.
+    """
+
+    sinks: Sinks
+    templates: Templates
+    categories: Categories
+    outer: Layer
+    problems: Problems
+    template_digests: dict[str, str] = field(default_factory=dict[str, str])
+    routes: dict[str, Route] = field(default_factory=dict[str, Route])
+    places: dict[str, Position] = field(default_factory=dict[str, Position])
+    earlier: dict[str, Position] = field(default_factory=dict[str, Position])
+
+    def link_file(self, node: Node, *, is_raw: bool) -> None:
+        """The routes of one file. ``is_raw`` files may hold secrets, which routes must not."""
+        if not node.is_mapping:
+            self.problems.error("R203", "a routes file is a mapping with routes:", node.at)
+            return
+        fields = Fields(node, "a routes file", self.problems)
+        fields.allow(ROUTES_FILE_KEYS)
+        if is_raw:
+            for secret in _secrets(node):
+                self.problems.error("R218", "secrets belong to sinks, not to routes", secret.at)
+        layer = self.outer
+        if (defaults := node.get("defaults")) is not None:
+            layer = read_layer(defaults, "defaults", self.problems).over(self.outer)
+            own = defaults.get("category")
+            if own is not None:
+                self.categories.layer(layer.category, own.at, self.problems)
+        routes = fields.mapping("routes")
+        for name, entry in (routes.entries if routes else {}).items():
+            if not name.startswith("x-"):
+                self._route(name, entry, layer)
+
+    def check_earlier_names(self) -> None:
+        """After all files: no route may have been called what another is called."""
+        for was, at in self.earlier.items():
+            if was in self.places:
+                related = ((self.places[was], "that route"),)
+                message = f'was: "{was}" is also a route\'s name'
+                self.problems.error("R215", message, at, related)
+
+    def _route(self, name: str, entry: Entry, defaults: Layer) -> None:
+        if name in self.places:
+            related = ((self.places[name], "first here"),)
+            self.problems.error("R204", f'route "{name}" is defined twice', entry.key_at, related)
+            return
+        self.places[name] = entry.key_at
+        if not is_name(name):
+            message = f'a route can\'t be called "{name}"; {NAME_RULE}'
+            self.problems.error("R205", message, entry.key_at)
+        if not entry.node.is_mapping:
+            message = f'route "{name}" must be a mapping, not {entry.node.kind()}'
+            self.problems.error("R203", message, entry.node.at)
+            return
+        before = len(self.problems.found)
+        route = self._link(name, entry, defaults)
+        if route is not None and len(self.problems.found) == before:
+            self.routes[name] = route
+
+    def _link(self, name: str, entry: Entry, defaults: Layer) -> Route | None:
+        node, problems = entry.node, self.problems
+        fields = Fields(node, f'route "{name}"', problems)
+        fields.allow(ROUTE_KEYS, _ELSEWHERE)
+        layer = self._layer(fields, defaults)
+        selection = link_selection(fields)
+        chosen = choose_template(fields, self.templates, problems)
+        contents = ContentLinker(self.templates, chosen, fields.mapping("with"), problems)
+        has_recipients = "recipient" in node.entries or "recipients" in node.entries
+        deliver = fields.sequence("deliver")
+        lines = read_lines(deliver, fields.what, problems) if deliver else []
+        steps = StepLinker(self.sinks, contents, layer, has_recipients, problems).link(lines)
+        if "deliver" not in node.entries or (deliver is not None and not deliver.nodes):
+            message = f"{fields.what} needs a step under deliver:"
+            problems.error("R202", message, entry.key_at)
+        self._check_with(fields, chosen)
+        match = node.get("match")
+        if match is None:
+            problems.error("R202", f"{fields.what} needs match:", entry.key_at)
+            return None
+        condition = parse_condition(match, problems, compile_expression=compile_expression)
+        was = self._was(fields)
+        if condition is None:
+            return None
+        is_personal = any(step.per_recipient for step in steps)
+        return Route(
+            id=name,
+            match=condition,
+            steps=tuple(steps),
+            at=entry.key_at,
+            was=was,
+            description=fields.text("description") or "",
+            owner=layer.owner,
+            category=layer.category,
+            selection=selection if is_personal else None,
+            on_unknown=layer.on_unknown or "dead_letter",
+            enabled=fields.boolean("enabled", True),
+            digest=self._digest(node, layer, steps),
+        )
+
+    def _layer(self, fields: Fields, defaults: Layer) -> Layer:
+        """The route's own defaults over its category's, its file's and the project's."""
+        policy = Layer()
+        if (node := fields.mapping("policy")) is not None:
+            values = Fields(node, f"policy of {fields.what}", self.problems)
+            values.allow(POLICY_KEYS)
+            policy = read_policy(values)
+        own = Layer(
+            category=fields.text("category"),
+            owner=fields.text("owner"),
+            on_unknown=read_on_unknown(fields),
+            expires=policy.expires,
+            in_doubt=policy.in_doubt,
+        )
+        if own.category is not None:
+            at = fields.node.locate(["category"])
+            category = self.categories.layer(own.category, at, self.problems)
+        else:
+            category = self.categories.layers.get(defaults.category or "", Layer())
+        return own.over(category).over(defaults)
+
+    def _check_with(self, fields: Fields, chosen: Chosen | None) -> None:
+        given = fields.mapping("with")
+        if given is None:
+            return
+        if chosen is None:
+            if fields.node.get("template") is None:
+                message = "with: gives a template its variables; the route names no template:"
+                self.problems.error("R202", message, fields.node.key_at("with"))
+            return
+        template = self.templates.loaded.get(chosen.name)
+        if template is not None:
+            check_variables(given, template, self.problems)
+
+    def _was(self, fields: Fields) -> str | None:
+        was = fields.text("was")
+        if was is not None:
+            at = fields.node.locate(["was"])
+            if was in self.earlier:
+                related = ((self.earlier[was], "the other route"),)
+                message = f'was: "{was}" is another route\'s earlier name too'
+                self.problems.error("R215", message, at, related)
+            self.earlier.setdefault(was, at)
+        return was
+
+    def _digest(self, node: Node, layer: Layer, steps: Sequence[Step]) -> str:
+        used = {s.content.template for s in steps if isinstance(s.content, TemplateContent)}
+        return digest_of(
+            node.plain(),
+            repr(layer),
+            [(step.sink, step.channel, step.address_kind) for step in steps],
+            {name: self.template_digests.get(name, "") for name in used},
+        )
+
+
+def _secrets(node: Node) -> Iterator[Node]:
+    if isinstance(node.value, Secret):
+        yield node
+    for item in node.nodes:
+        yield from _secrets(item)
+    for _, value in node.items():
+        yield from _secrets(value)

@@ -1,0 +1,222 @@
+"""Links the sections of ``router.yaml``: each key with what validates it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from router import directories, ledger, sinks, sources
+from router.config.components import link_component, named
+from router.config.defaults import Categories, Layer, read_category, read_layer
+from router.config.fields import Fields
+from router.config.models import secret_nodes
+from router.config.settings import (
+    AdminSettings,
+    DeadLetterSettings,
+    DeliverySettings,
+    LogSettings,
+    Settings,
+)
+from router.config.validation import validate
+from router.directories import DirectoryConfig
+from router.kinds import Kinds, UnknownKind
+from router.ledger import LedgerConfig
+from router.messages import Channel
+from router.nodes import Entry, Node
+from router.planning import Category, Divert, SinkFacts
+from router.problems import Problems, did_you_mean
+from router.sinks import SinkConfig
+from router.sources import SourceConfig
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+SETTINGS: dict[str, type[Settings]] = {
+    "delivery": DeliverySettings,
+    "dead_letters": DeadLetterSettings,
+    "admin": AdminSettings,
+    "logs": LogSettings,
+}
+"""Sections with one model each."""
+
+NAMED_KINDS = {"sources": sources.KINDS, "sinks": sinks.KINDS}
+SINGLE_KINDS = {"ledger": ledger.KINDS, "directory": directories.KINDS}
+NOUNS = {"sources": "source", "sinks": "sink", "categories": "category"}
+
+ROUTER_KEYS = (
+    "production",
+    "include",
+    "templates",
+    "sources",
+    "ledger",
+    "directory",
+    "sinks",
+    "categories",
+    "defaults",
+    "divert",
+    *SETTINGS,
+)
+
+TYPED_SECTIONS = ("production", "categories", "defaults", "divert", "include", "templates")
+"""Sections without a model: an unquoted scalar is typed by what stands in for its variables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """Links the sections of one merged document."""
+
+    node: Node
+    problems: Problems
+
+    def check_keys(self) -> None:
+        """Unknown and missing keys of the document itself."""
+        check_top_keys(self.node, self.problems)
+        for key in ("sources", "ledger", "sinks"):
+            if self.node.get(key) is None:
+                self.problems.error("S003", f'router.yaml needs "{key}"', self.node.at)
+
+    def production(self) -> bool:
+        return Fields(self.node, "router.yaml", self.problems).boolean("production", False)
+
+    def sources(self) -> dict[str, SourceConfig]:
+        return {name: found[1] for name, _, found in self._named("sources") if found is not None}
+
+    def sinks(self) -> tuple[dict[str, SinkConfig], dict[str, SinkFacts]]:
+        """Configurations, and what planning knows of each."""
+        configs: dict[str, SinkConfig] = {}
+        facts: dict[str, SinkFacts] = {}
+        for name, _, found in self._named("sinks"):
+            if found is None:
+                continue
+            kind, config = found
+            configs[name] = config
+            facts[name] = SinkFacts(
+                name, kind.name, kind.channel(config), kind.address_kind, config.real
+            )
+        return configs, facts
+
+    def names(self, section: str) -> list[str]:
+        node = self.node.get(section)
+        return [name for name in (node.entries if node else {}) if not name.startswith("x-")]
+
+    def _named(self, section: str) -> Iterator[tuple[str, Entry, tuple[Any, Any] | None]]:
+        node = self.node.get(section)
+        if node is None:
+            return
+        noun = NOUNS[section]
+        for name, entry in named(node, noun, self.problems).items():
+            what = f'{noun} "{name}"'
+            kinds = NAMED_KINDS[section]
+            yield name, entry, link_component(kinds, entry.node, entry.key_at, what, self.problems)
+
+    def ledger(self) -> LedgerConfig | None:
+        return self._single("ledger", ledger.KINDS)
+
+    def directory(self) -> DirectoryConfig | None:
+        """The directory; without one, recipients are what events say of them."""
+        if self.node.get("directory") is None:
+            at = self.node.at
+            written = Node({"type": Entry(at, Node("event", at))}, at)
+            found = link_component(directories.KINDS, written, at, "directory", self.problems)
+            return None if found is None else found[1]
+        return self._single("directory", directories.KINDS)
+
+    def _single(self, key: str, kinds: Kinds) -> Any:
+        node = self.node.get(key)
+        if node is None:
+            return None
+        found = link_component(kinds, node, self.node.key_at(key), key, self.problems)
+        return None if found is None else found[1]
+
+    def settings(self, key: str, model: type[SettingsT]) -> SettingsT | None:
+        node = self.node.get(key) or Node({}, self.node.at)
+        return validate(model, node, key, self.problems)
+
+    def categories(self) -> Categories:
+        node = self.node.get("categories")
+        known: dict[str, Category] = {}
+        layers: dict[str, Layer] = {}
+        entries = named(node, "category", self.problems) if node else {}
+        for name, entry in entries.items():
+            layers[name] = Layer()
+            if not entry.node.is_mapping:
+                message = f'category "{name}" must be a mapping, not {entry.node.kind()}'
+                self.problems.error("R203", message, entry.node.at)
+                continue
+            known[name], layers[name] = read_category(name, entry.node, self.problems)
+        return Categories(known, layers)
+
+    def defaults(self, categories: Categories) -> Layer:
+        node = self.node.get("defaults")
+        if node is None:
+            return Layer()
+        layer = read_layer(node, "defaults", self.problems)
+        categories.layer(layer.category, node.locate(["category"]), self.problems)
+        return layer
+
+    def divert(self) -> Divert | None:
+        node = self.node.get("divert")
+        if node is None:
+            return None
+        if not node.is_mapping:
+            message = f"divert must be a mapping of channels, not {node.kind()}"
+            self.problems.error("S004", message, node.at)
+            return None
+        channels = [str(channel) for channel in Channel]
+        targets: dict[Channel, str | None] = {}
+        for key, entry in node.entries.items():
+            value = entry.node.value
+            if key.startswith("x-"):
+                continue
+            if key not in channels:
+                hint = did_you_mean(key, channels, "Channels")
+                self.problems.error("S002", f'unknown key "{key}" in divert.{hint}', entry.key_at)
+            elif not isinstance(value, str) or not value.strip():
+                message = f"divert.{key} must be an address in quotes, or suppress"
+                self.problems.error("S004", message, entry.node.at)
+            else:
+                targets[Channel(key)] = None if value == "suppress" else str(value)
+        return Divert(targets)
+
+
+def check_top_keys(node: Node, problems: Problems) -> None:
+    """Keys that neither ``router.yaml`` nor an overlay may hold."""
+    for key, entry in node.entries.items():
+        if key in ROUTER_KEYS or key.startswith("x-"):
+            continue
+        if key == "routes":
+            hint = " Routes stand in files of their own, named under include:"
+        else:
+            hint = did_you_mean(key, ROUTER_KEYS, "Keys")
+        problems.error("S002", f'unknown key "{key}".{hint}', entry.key_at)
+
+
+def secrets_of(node: Node, merged: Node) -> Iterator[Node]:
+    """The secret-typed scalars of a router file or overlay; types come from the merged one."""
+    for section, model in SETTINGS.items():
+        yield from secret_nodes(model, node.get(section) or Node({}, node.at))
+    for section, kinds in NAMED_KINDS.items():
+        names = merged.get(section) or Node({}, node.at)
+        for name, value in (node.get(section) or Node({}, node.at)).items():
+            yield from _component_secrets(kinds, value, names.get(name))
+    for section, kinds in SINGLE_KINDS.items():
+        if (value := node.get(section)) is not None:
+            yield from _component_secrets(kinds, value, merged.get(section))
+
+
+def _component_secrets(kinds: Kinds, node: Node, merged: Node | None) -> Iterator[Node]:
+    kind = node.get("type") or (merged.get("type") if merged else None)
+    if kind is None or not isinstance(kind.value, str):
+        return
+    try:
+        model: type[BaseModel] = kinds.load(kind.value).config
+    except (UnknownKind, ImportError):
+        return
+    yield from secret_nodes(model, node)
+
+
+def sections_of(node: Node) -> Mapping[str, Entry]:
+    """The sections that mean something."""
+    return {key: entry for key, entry in node.entries.items() if key in ROUTER_KEYS}

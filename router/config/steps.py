@@ -1,0 +1,299 @@
+"""Links one line of ``deliver:``: the sink, what to send there, and when instead of which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from router.config.components import NAME_RULE, is_name
+from router.config.contents import ContentLinker
+from router.config.defaults import Layer, expires_after, read_policy
+from router.config.fields import Fields, read_choice
+from router.messages import Target
+from router.nodes import Node
+from router.planning import Cause, SinkFacts, Step
+from router.problems import Position, Problems, did_you_mean
+from router.recipients import is_address
+
+STEP_KEYS = (
+    "id",
+    "sink",
+    "template",
+    "with",
+    "request",
+    "to",
+    "per",
+    "fallback_for",
+    "causes",
+    "was",
+    "expires",
+    "in_doubt",
+)
+_CAUSES = tuple(str(cause) for cause in Cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """What routes must know of sinks.
+
+    Attributes:
+        facts: Of those that are configured well.
+        names: Of all that are named, so that a broken sink isn't called unknown too.
+    """
+
+    facts: Mapping[str, SinkFacts]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A step as written, before its sink and its neighbours are known."""
+
+    id: str
+    sink: str
+    sink_at: Position
+    node: Node
+    fields: Fields
+    has_own_id: bool
+
+
+def read_lines(deliver: Node, what: str, problems: Problems) -> list[Line]:
+    """The steps of a ``deliver:`` list, with ids that are theirs alone."""
+    lines = [found for node in deliver.nodes if (found := _read_line(node, what, problems))]
+    _require_ids(lines, problems)
+    return lines
+
+
+def _read_line(node: Node, what: str, problems: Problems) -> Line | None:
+    if isinstance(node.value, str):
+        fields = Fields(Node({}, node.at), what, problems)
+        return Line(node.value, node.value, node.at, node, fields, False)
+    if not node.is_mapping:
+        problems.error("R203", "a step is a sink's name or a mapping with sink:", node.at)
+        return None
+    fields = Fields(node, f"a step of {what}", problems)
+    fields.allow(STEP_KEYS, _ELSEWHERE)
+    sink = fields.text("sink")
+    if sink is None:
+        if node.get("sink") is None:
+            problems.error("R202", f"a step of {what} needs sink:", node.at)
+        return None
+    own = fields.text("id")
+    if own is not None and not is_name(own):
+        problems.error("R205", f'a step can\'t be called "{own}"; {NAME_RULE}', node.locate(["id"]))
+    return Line(own or sink, sink, node.locate(["sink"]), node, fields, own is not None)
+
+
+_ELSEWHERE = {
+    "policy": "to the route; a step takes expires and in_doubt themselves",
+    "recipient": "to the route",
+    "recipients": "to the route",
+    "match": "to the route",
+    "category": "to the route",
+}
+
+
+def _require_ids(lines: Sequence[Line], problems: Problems) -> None:
+    first: dict[str, Line] = {}
+    for line in lines:
+        before = first.setdefault(line.id, line)
+        if before is line:
+            continue
+        related = ((before.node.at, "the other step"),)
+        if line.has_own_id:
+            at = line.node.locate(["id"])
+            problems.error("R207", f'two steps have the id "{line.id}"', at, related)
+        else:
+            message = f'sink "{line.sink}" stands twice; give the steps an id each'
+            problems.error("R207", message, line.sink_at, related)
+
+
+@dataclass(frozen=True, slots=True)
+class StepLinker:
+    """Links the steps of one route.
+
+    Attributes:
+        layer: The route's defaults.
+        has_recipients: The route says who receives.
+    """
+
+    sinks: Sinks
+    contents: ContentLinker
+    layer: Layer
+    has_recipients: bool
+    problems: Problems
+
+    def link(self, lines: Sequence[Line]) -> list[Step]:
+        """The steps that could be linked; every mistake is added to the problems."""
+        steps = [step for line in lines if (step := self._step(line, lines))]
+        _check_earlier_ids(lines, self.problems)
+        _check_circles(lines, self.problems)
+        _check_pace(steps, self.problems)
+        return steps
+
+    def _step(self, line: Line, lines: Sequence[Line]) -> Step | None:
+        fields = line.fields
+        fallback_for = self._fallback(line, lines)
+        causes = self._causes(fields, fallback_for)
+        layer = read_policy(fields).over(self.layer)
+        was = fields.text("was")
+        per = fields.choice("per", ("recipient", "event"))
+        facts = self.sinks.facts.get(line.sink)
+        if facts is None:
+            if line.sink not in self.sinks.names:
+                hint = did_you_mean(line.sink, self.sinks.names, "Sinks")
+                message = f'unknown sink "{line.sink}".{hint}'
+                self.problems.error("R101", message, line.sink_at)
+            return None
+        to = self._target(fields, facts)
+        has_to = fields.node.get("to") is not None
+        is_personal = facts.channel.is_personal
+        per_recipient = per == "recipient" or (is_personal and not has_to and per is None)
+        if per == "event" and is_personal and not has_to:
+            message = f'sink "{line.sink}" sends to people; per: event needs to:'
+            self.problems.error("R212", message, fields.node.locate(["per"]))
+        if per_recipient and not self.has_recipients:
+            self.problems.error(
+                "R212",
+                f'step "{line.id}" sends to people; the route needs recipient: (or the step to:)',
+                line.node.at,
+            )
+        content = self.contents.link(fields, facts, line.sink_at)
+        if content is None:
+            return None
+        return Step(
+            id=line.id,
+            sink=line.sink,
+            channel=facts.channel,
+            address_kind=facts.address_kind,
+            content=content,
+            at=line.node.at,
+            was=was,
+            per_recipient=per_recipient,
+            to=to,
+            fallback_for=fallback_for,
+            causes=causes,
+            expires=expires_after(layer, facts.channel),
+            in_doubt=layer.in_doubt or "resend",
+        )
+
+    def _target(self, fields: Fields, facts: SinkFacts) -> Target | None:
+        to = fields.mapping("to")
+        if to is None:
+            return None
+        if not facts.channel.is_personal:
+            message = f'sink "{facts.name}" sends to its own address and takes no to:'
+            self.problems.error("R213", message, fields.node.key_at("to"))
+            return None
+        wanted = _target_keys(facts)
+        addresses = [(key, node) for key, node in to.items() if not key.startswith("x-")]
+        if len(addresses) != 1 or addresses[0][0] not in wanted:
+            at = to.key_at(addresses[0][0]) if addresses else to.at
+            example = f'to: {{{wanted[0]}: "…"}}'
+            message = f'sink "{facts.name}" takes one {wanted[0]} address; write {example}'
+            self.problems.error("R213", message, at)
+            return None
+        key, node = addresses[0]
+        return self._address(key, node, facts)
+
+    def _address(self, key: str, node: Node, facts: SinkFacts) -> Target | None:
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self.problems.error("R203", f"to.{key} must be text, not {node.kind()}", node.at)
+            return None
+        address = str(value)
+        kind = key if facts.address_kind == "any" else facts.address_kind
+        if "{{" in address:
+            message = "to: is a fixed address; one from the event goes under recipient:"
+            self.problems.error("R213", message, node.at)
+        elif "${" not in address and not is_address(address, kind):
+            self.problems.error("R213", f'"{address}" is not a {kind} address', node.at)
+        return Target(address, kind)
+
+    def _fallback(self, line: Line, lines: Sequence[Line]) -> str | None:
+        wanted = line.fields.text("fallback_for")
+        if wanted is None:
+            return None
+        if any(other.id == wanted for other in lines):
+            return wanted
+        at = line.node.locate(["fallback_for"])
+        by_sink = [other.id for other in lines if other.sink == wanted]
+        if len(by_sink) > 1:
+            message = (
+                f'fallback_for "{wanted}" could mean {" or ".join(by_sink)}; name the step\'s id'
+            )
+            self.problems.error("R210", message, at)
+            return None
+        ids = [other.id for other in lines if other is not line]
+        if by_sink:
+            hint = f' The step with that sink has the id "{by_sink[0]}"'
+        else:
+            hint = did_you_mean(wanted, ids, "Steps")
+        self.problems.error("R208", f'fallback_for: there is no step "{wanted}".{hint}', at)
+        return None
+
+    def _causes(self, fields: Fields, fallback_for: str | None) -> frozenset[Cause]:
+        node = fields.sequence("causes")
+        if node is None:
+            return frozenset(Cause) if fallback_for else frozenset()
+        if fields.node.get("fallback_for") is None:
+            message = "causes: says when a fallback starts; it needs fallback_for:"
+            self.problems.error("R202", message, fields.node.key_at("causes"))
+        if not node.nodes:
+            self.problems.error("R203", "causes: must not be empty", node.at)
+        found = [read_choice(item, "a cause", _CAUSES, self.problems) for item in node.nodes]
+        return frozenset(Cause(cause) for cause in found if cause)
+
+
+def _target_keys(facts: SinkFacts) -> list[str]:
+    if facts.address_kind == "any":
+        return ["chat", "email", "telegram", "max", "device", "any"]
+    names = [str(facts.channel), facts.address_kind]
+    return list(dict.fromkeys(names))
+
+
+def _check_earlier_ids(lines: Sequence[Line], problems: Problems) -> None:
+    taken = {line.id: line.node.at for line in lines}
+    for line in lines:
+        node = line.node.get("was")
+        if node is None or not isinstance(node.value, str):
+            continue
+        if node.value in taken:
+            related = ((taken[node.value], "that step"),)
+            message = f'was: "{node.value}" is also a step\'s id or earlier id here'
+            problems.error("R215", message, node.at, related)
+        taken.setdefault(node.value, node.at)
+
+
+def _check_circles(lines: Sequence[Line], problems: Problems) -> None:
+    primary: dict[str, str] = {}
+    for line in lines:
+        node = line.node.get("fallback_for")
+        if node is not None and isinstance(node.value, str):
+            primary[line.id] = node.value
+    reported: set[str] = set()
+    for line in lines:
+        way = [line.id]
+        while (after := primary.get(way[-1])) and after not in way:
+            way.append(after)
+        if after != line.id or line.id in reported:
+            continue
+        reported.update(way)
+        shown = " → ".join([*way, line.id])
+        wrong = "a step can't be its own fallback" if len(way) == 1 else "fallbacks form a circle"
+        problems.error("R209", f"{wrong}: {shown}", line.node.locate(["fallback_for"]))
+
+
+def _check_pace(steps: Sequence[Step], problems: Problems) -> None:
+    """A fallback needs the very delivery that failed, so both run for the same people."""
+    by_id = {step.id: step for step in steps}
+    for step in steps:
+        primary = by_id.get(step.fallback_for or "")
+        if primary is not None and primary.per_recipient != step.per_recipient:
+            one, other = ("recipient", "event") if step.per_recipient else ("event", "recipient")
+            message = (
+                f'"{step.id}" runs per {one}, but "{primary.id}", whose fallback it is, per {other}'
+            )
+            if not step.channel.is_personal or not primary.channel.is_personal:
+                message += "; write per: recipient"
+            problems.error("R219", message, step.at, ((primary.at, "the other step"),))

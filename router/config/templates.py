@@ -1,0 +1,80 @@
+"""Reads the templates' folder: one folder a template, all of them loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from router.config.contents import Templates
+from router.config.files import Files
+from router.config.hashing import digest_of
+from router.nodes import Node
+from router.problems import Position, Problems
+from router.templating import Template, TemplateFile, load_template
+
+DEFAULT_FOLDER = "../templates"
+_YAML = frozenset({".yaml", ".yml"})
+_TEXTS = frozenset({".txt", ".html", ".mjml", ".json"}) | _YAML
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSet:
+    """All templates of a project.
+
+    Attributes:
+        digests: Of each folder's content, by name.
+        places: The first line of each ``template.yaml``.
+    """
+
+    templates: Templates
+    digests: dict[str, str] = field(default_factory=dict[str, str])
+    places: dict[str, Position] = field(default_factory=dict[str, Position])
+
+
+def read_templates(document: Node, files: Files, problems: Problems) -> TemplateSet:
+    """Every template below the folder that ``templates:`` names."""
+    written = document.get("templates")
+    if written is not None and not isinstance(written.value, str):
+        problems.error("S004", f"templates must be a folder, not {written.kind()}", written.at)
+        return TemplateSet(Templates({}, ()))
+    folder = files.root / (str(written.value) if written else DEFAULT_FOLDER)
+    if not folder.is_dir():
+        if written is not None:
+            problems.error("E009", f"there is no folder {folder.as_posix()}", written.at)
+        return TemplateSet(Templates({}, ()))
+    loaded: dict[str, Template] = {}
+    names: list[str] = []
+    found = TemplateSet(Templates(loaded, names))
+    for path in sorted(p for p in folder.iterdir() if _is_template(p)):
+        names.append(path.name)
+        contents = _read_folder(path, files)
+        found.digests[path.name] = digest_of({n: file.text for n, file in contents.items()})
+        described = contents.get("template.yaml")
+        if described is not None:
+            found.places[path.name] = Position(described.source, 1, 1)
+        template = load_template(path.name, contents, problems)
+        if template is not None:
+            loaded[path.name] = template
+    return found
+
+
+def _is_template(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith((".", "_"))
+
+
+def _read_folder(folder: Path, files: Files) -> dict[str, TemplateFile]:
+    contents: dict[str, TemplateFile] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.suffix not in _TEXTS or any(part.startswith(".") for part in name.parts):
+            continue
+        found = files.text(path)
+        if found is None:
+            continue
+        source, text = found
+        node = None
+        if path.suffix in _YAML:
+            document = files.document(path, literal=True)
+            node = document.node if document else None
+        contents[name.as_posix()] = TemplateFile(source, text, node)
+    return contents
