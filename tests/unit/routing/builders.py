@@ -103,5 +103,7 @@ def complaints(text: str) -> list[str]:
     parsed = parse_condition(node(text), problems, compile_expression=python_expression)
     assert (parsed is None) == problems.has_errors
     return [
-        f"{p.at.line}:{p.at.column} {p.code} {p.message}" for p in problems.found if p.at is not None
+        f"{p.at.line}:{p.at.column} {p.code} {p.message}"
+        for p in problems.found
+        if p.at is not None
     ]
