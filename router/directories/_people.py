@@ -37,12 +37,12 @@ class DeviceEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     token: Annotated[str, Field(min_length=1)] = Field(description="Push token.")
-    id: Text = Field(None, description="Stable id; by default the token.")
-    platform: str = Field("", description="`android`, `ios` or `web`.")
-    app: Text = Field(None, description="Application, where there are several.")
-    environment: Text = Field(None, description="APNs environment.")
-    registered_at: float | None = Field(None, description="Seconds since 1970.")
-    locale: Text = Field(None, description="The device's locale.")
+    id: Text = Field(default=None, description="Stable id; by default the token.")
+    platform: str = Field(default="", description="`android`, `ios` or `web`.")
+    app: Text = Field(default=None, description="Application, where there are several.")
+    environment: Text = Field(default=None, description="APNs environment.")
+    registered_at: float | None = Field(default=None, description="Seconds since 1970.")
+    locale: Text = Field(default=None, description="The device's locale.")
 
     def device(self) -> Device:
         return Device(

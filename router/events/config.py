@@ -112,28 +112,28 @@ class DecodeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["auto", "json", "cloudevents"] = Field(
-        "auto",
+        default="auto",
         description=(
             "`auto` reads CloudEvents 1.0 where headers say so (`ce_*`, or content type "
             "`application/cloudevents+json`) and plain JSON otherwise."
         ),
     )
     id: Selector = Field(
-        Selector.parse("id"),
+        default=Selector.parse("id"),
         description="Plain JSON: where the event's id stands; without one its position serves.",
         examples=["header:event-id", "meta.id"],
     )
     type: Selector = Field(
-        Selector.parse("type"),
+        default=Selector.parse("type"),
         description="Plain JSON: where the event's type stands.",
         examples=["header:event-type", "meta.type"],
     )
     require_type: bool = Field(
-        True,
+        default=True,
         description="Plain JSON: no type, no event; `false` leaves the type empty instead.",
     )
     time: Selector = Field(
-        Selector.parse("time"),
+        default=Selector.parse("time"),
         description=(
             "Plain JSON: where the event's time stands, RFC 3339 text (UTC where it names no "
             "offset) or seconds or milliseconds since 1970; by default the record's timestamp."
@@ -141,20 +141,20 @@ class DecodeConfig(BaseModel):
         examples=["meta.created_at"],
     )
     subject: Selector = Field(
-        Selector.parse("subject"),
+        default=Selector.parse("subject"),
         description="Plain JSON: where it stands what the event is about.",
         examples=["user.id"],
     )
     source: Selector | None = Field(
-        None,
+        default=None,
         description="Plain JSON: where the event's source stands; by default it is the topic.",
         examples=["header:service"],
     )
     data: Annotated[Selector, AfterValidator(_only_path)] | None = Field(
-        None,
+        default=None,
         description="Plain JSON: the part of the payload that is `data`; by default all of it.",
         examples=["payload"],
     )
     max_size: Size = Field(
-        1024**2, ge=1, description="A larger payload is a dead letter.", examples=["1MiB"]
+        default=1024**2, ge=1, description="A larger payload is a dead letter.", examples=["1MiB"]
     )

@@ -37,13 +37,16 @@ class Tls(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ca_file: str | None = Field(
-        None, description="PEM file of the authorities to trust instead of the system's."
+        default=None, description="PEM file of the authorities to trust instead of the system's."
     )
-    cert_file: str | None = Field(None, description="PEM file of the client certificate.")
-    key_file: str | None = Field(None, description="PEM file of the client certificate's key.")
-    key_password: Secret | None = Field(None, description="Password of the key file.")
+    cert_file: str | None = Field(default=None, description="PEM file of the client certificate.")
+    key_file: str | None = Field(
+        default=None, description="PEM file of the client certificate's key."
+    )
+    key_password: Secret | None = Field(default=None, description="Password of the key file.")
     verify: bool = Field(
-        True, description="Check the broker's certificate and host name; `false` is for tests only."
+        default=True,
+        description="Check the broker's certificate and host name; `false` is for tests only.",
     )
 
     @model_validator(mode="after")
@@ -91,9 +94,9 @@ class KafkaConnection(BaseModel):
         description="One or more brokers, as text with commas or a list.",
         examples=["kafka-1:9092,kafka-2:9092"],
     )
-    tls: Tls | None = Field(None, description="Encryption; absent means plain text.")
-    sasl: Sasl | None = Field(None, description="Authentication; absent means none.")
-    client_id: str = Field("router", description="Name in the brokers' logs and quotas.")
+    tls: Tls | None = Field(default=None, description="Encryption; absent means plain text.")
+    sasl: Sasl | None = Field(default=None, description="Authentication; absent means none.")
+    client_id: str = Field(default="router", description="Name in the brokers' logs and quotas.")
 
     @property
     def security_protocol(self) -> str:

@@ -20,7 +20,7 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: str = Field(description="The source's kind.")
-    decode: DecodeConfig = Field(DecodeConfig(), description="How bytes become events.")
+    decode: DecodeConfig = Field(default=DecodeConfig(), description="How bytes become events.")
 
 
 ConfigT = TypeVar("ConfigT", bound=SourceConfig)
