@@ -12,7 +12,7 @@ from pathlib import Path
 from router.config.documents import Document
 from router.config.files import Files
 from router.config.hashing import digest_of
-from router.config.overlay import merge, refuse_new
+from router.config.overlay import NAMED, merge, refuse_new
 from router.config.project import Project
 from router.config.redaction import redact
 from router.config.routes import RouteLinker
@@ -267,8 +267,8 @@ def _places(document: Node, linker: RouteLinker, templates: TemplateSet) -> dict
     places: dict[str, Position] = {}
     for key, entry in document.entries.items():
         places[key] = entry.key_at
-        for name, inner in entry.node.entries.items():
-            places[f"{key}.{name}"] = inner.key_at
+        if key in NAMED:
+            places |= {f"{key}.{name}": e.key_at for name, e in entry.node.entries.items()}
     for name, at in linker.places.items():
         places[f"routes.{name}"] = at
     for name, route in linker.routes.items():

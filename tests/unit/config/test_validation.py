@@ -121,11 +121,9 @@ def test_the_field_decides_how_the_text_of_a_variable_reads() -> None:
 
 
 def test_offline_an_unknown_variable_suits_any_field() -> None:
-    text = (
-        "host: ${A}\nport: ${A}\ntls: ${A}\ntimeout: ${A}\nrate: ${A}\nlogin: {user: ${A}, x-a: 1,"
-    )
-    text += " password: !env A}\n"
-    assert headlines(check(text.replace("user: ${A}", "user: '${A}'"), offline=True)) == []
+    text = "host: ${A}\nport: ${A}\ntls: ${A}\ntimeout: ${A}\nrate: ${A}\nlimit: ${A}\n"
+    login = "login: {user: '${A}', password: !env A, x-note: 1}\n"
+    assert headlines(check(text + login, offline=True)) == []
 
 
 def test_a_variable_that_is_not_set_is_one_problem() -> None:
@@ -133,9 +131,8 @@ def test_a_variable_that_is_not_set_is_one_problem() -> None:
 
 
 def test_extension_keys_are_ignored_where_keys_are_fixed_and_kept_where_names_are_free() -> None:
-    node, problems = parse(
-        "x-note: 1\nhost: h\nlogin: {user: a, password: b, x-y: 2}\nheaders: {x-z: c}"
-    )
+    login = "login: {user: a, password: b, x-y: 2}"
+    node, problems = parse(f"x-note: 1\nhost: h\n{login}\nheaders: {{x-z: c}}")
     model = validate(Sink, node, "sink", problems)
     assert model is not None
     assert model.headers == {"x-z": "c"}
