@@ -59,6 +59,7 @@ class SandboxSettings:
     Attributes:
         ports: By name of address; a free port for each that is not given.
         http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority.
+        expired_certificate: Every server's certificate ran out yesterday.
         smtp, telegram, http: Of these look-alikes.
         webhook_secrets: Any of them makes a good signature.
         clock: What time it is for limits, greylisting and token life.
@@ -66,6 +67,7 @@ class SandboxSettings:
 
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     http_tls: bool = False
+    expired_certificate: bool = False
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
     telegram: TelegramSettings = field(default_factory=TelegramSettings)
     http: Credentials = field(default_factory=Credentials)
@@ -94,6 +96,18 @@ class Sandbox:
     webhook: WebhookReceiver
     http: WebApi
 
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """What opens the look-alikes, by name."""
+        user, password = next(iter(self.smtp.settings.credentials.items()))
+        return {
+            "smtp_user": user,
+            "smtp_password": password,
+            "telegram_token": self.telegram.settings.token,
+            "webhook_secret": self.webhook.secrets[0],
+            "http_bearer": self.http.credentials.bearer,
+        }
+
 
 @asynccontextmanager
 async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerator[Sandbox]:
@@ -107,7 +121,7 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
     record = Record(clock)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="router-sandbox-"))
-        certificates = make_certificates(Path(folder))
+        certificates = make_certificates(Path(folder), expired=settings.expired_certificate)
         tls = certificates.server_context()
         smtp = MailServer(record, clock, settings.smtp, tls)
         telegram = TelegramApi(record, clock, settings.telegram)

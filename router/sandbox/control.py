@@ -2,6 +2,7 @@
 
 ``GET /``                 the inbox page
 ``GET /record?after=N``   accepted effects behind number N, oldest first, and keys seen repeatedly
+``GET /raw/N``            the bytes of effect N as they came
 ``GET /refused?after=N``  what was refused, and why
 ``POST /faults``          ``{"provider", "target", "on": {"1": {"kind": ...}}, "always": {...}}``
 ``DELETE /faults``        forgets every plan
@@ -80,6 +81,8 @@ class Control:
                 return cards(self.record, after)
             case ["mail", number]:
                 return mail_frame(self.record, int(number))
+            case ["raw", number]:
+                return self._raw(int(number))
             case ["assets", name]:
                 return asset(name)
             case ["record" | "inbox"]:
@@ -95,6 +98,12 @@ class Control:
                 return json_answer(200, {"refused": [entry.as_dict() for entry in entries]})
             case _:
                 return json_answer(404, {"error": "no such page"})
+
+    def _raw(self, number: int) -> Answer:
+        found = self.record.after(number - 1, 1) if number > 0 else ()
+        if not found:
+            return Answer(404)
+        return Answer(200, found[0].raw, {"Content-Type": "application/octet-stream"})
 
     def _change(self, call: Call) -> Answer:
         change = _CHANGES.get((call.method, call.path))

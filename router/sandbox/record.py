@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -77,7 +77,7 @@ class Record:
         self._clock = clock
         self._received: list[Received] = []
         self._refused: list[Refused] = []
-        self._keys: Counter[tuple[str, str]] = Counter()
+        self._keys: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._grown = anyio.Event()
         self._feeds: list[Feed] = []
 
@@ -86,7 +86,7 @@ class Record:
         entry = replace(received, number=len(self._received) + 1, at=self._clock.now())
         self._received.append(entry)
         if entry.key is not None:
-            self._keys[entry.key, entry.recipient] += 1
+            self._keys[entry.key][entry.recipient] += 1
         for feed in self._feeds:
             feed.offer(entry)
         self._grown.set()
@@ -124,11 +124,12 @@ class Record:
 
     def count(self, key: str) -> int:
         """How often an effect with this key was accepted."""
-        return sum(count for (seen, _), count in self._keys.items() if seen == key)
+        return sum(self._keys[key].values()) if key in self._keys else 0
 
     def repeats(self) -> Mapping[str, int]:
-        """Keys that one recipient got more than once, with how often."""
-        return {key: count for (key, _), count in self._keys.items() if count > 1}
+        """Keys that one recipient got more than once, with how often at most."""
+        counts = {key: max(counts.values()) for key, counts in self._keys.items()}
+        return {key: count for key, count in counts.items() if count > 1}
 
     async def wait_for(
         self, predicate: Callable[[Received], bool] = lambda _: True, count: int = 1

@@ -26,12 +26,9 @@ def describe(box: Sandbox) -> list[str]:
     """What an operator needs to point a configuration at the sandbox."""
     names = max(map(len, box.addresses))
     lines = [f"{name:{names}}  {address}" for name, address in box.addresses.items()]
-    user, password = next(iter(box.smtp.settings.credentials.items()))
     return [
         *lines,
         f"inbox page: {box.addresses['control']}/",
         f"authority to trust: {box.ca_file}",
-        f"mail login: {user} / {password}",
-        f"Telegram token: {box.telegram.settings.token}",
-        f"webhook secret: {box.webhook.secrets[0]}",
+        *(f"{name}: {value}" for name, value in box.credentials.items()),
     ]

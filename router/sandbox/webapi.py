@@ -54,7 +54,7 @@ class WebApi:
         self.faults = Faults()
         self._record = record
         self._clock = clock
-        self._credentials = credentials
+        self.credentials = credentials
         self._tokens: dict[str, float] = {}
 
     @property
@@ -99,18 +99,18 @@ class WebApi:
         return json_answer(200, {"ok": True, "id": str(entry.number)})
 
     def _admits(self, headers: Mapping[str, str]) -> bool:
-        name, value = self._credentials.header
+        name, value = self.credentials.header
         if name in headers:
             return _same(headers[name], value)
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         match scheme.lower():
             case "basic":
-                return _same(given, _basic(*self._credentials.basic))
+                return _same(given, _basic(*self.credentials.basic))
             case "bearer":
                 expires = self._tokens.get(given, 0.0)
-                return _same(given, self._credentials.bearer) or self._clock.now() < expires
+                return _same(given, self.credentials.bearer) or self._clock.now() < expires
             case "":
-                return not self._credentials.required
+                return not self.credentials.required
             case _:
                 return False
 
@@ -122,10 +122,10 @@ class WebApi:
             form.get("client_id", ""),
             form.get("client_secret", ""),
         )
-        if not all(map(_same, client, self._credentials.client)):
+        if not all(map(_same, client, self.credentials.client)):
             return self._no_token(call, 401, "invalid_client")
         token = secrets.token_urlsafe(24)
-        life_s = self._credentials.token_life_s
+        life_s = self.credentials.token_life_s
         self._tokens[token] = self._clock.now() + life_s
         fields = {"access_token": token, "token_type": "Bearer", "expires_in": int(life_s)}
         return json_answer(200, fields, {"Cache-Control": "no-store"})

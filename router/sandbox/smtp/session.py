@@ -1,4 +1,4 @@
-"""A mail server (RFC 5321) that keeps what it gets: TLS, AUTH, quotas, greylisting, faults."""
+"""One SMTP connection (RFC 5321): commands in, replies out, and the faults between them."""
 
 from __future__ import annotations
 
@@ -6,134 +6,21 @@ import base64
 import binascii
 import hmac
 import ssl
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import final
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.tls import TLSStream
 
-from router.clock import Clock, SystemClock
-from router.sandbox.faults import UNREAD, Fault, Faults
+from router.clock import SystemClock
+from router.sandbox.faults import UNREAD, Fault
 from router.sandbox.http import reset_on_close
-from router.sandbox.mail import parse_mail, why_malformed
-from router.sandbox.record import Record
+from router.sandbox.smtp.mailboxes import Mailboxes
 
 _WIRE = SystemClock()  # faults take real time, whatever the sandbox's clock shows
 _MAX_LINE = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpSettings:
-    """How the server behaves.
-
-    Attributes:
-        credentials: User to password, for AUTH PLAIN and LOGIN.
-        requires_auth: MAIL needs AUTH before it.
-        auth_needs_tls: AUTH is neither offered nor taken in the clear (RFC 4954 section 4).
-        size_bytes: The SIZE limit.
-        extensions: Of ``8BITMIME``, ``SMTPUTF8``, ``PIPELINING``: those offered.
-        messages_per_connection: After so many, MAIL gets 421; None for no limit.
-        greylist_s: The first attempt of a (sender, recipient) gets 451 and has to come again
-            after so many seconds; None takes mail at once.
-        banner_delay_s: How long the greeting takes.
-    """
-
-    credentials: Mapping[str, str] = field(default_factory=lambda: {"sandbox": "sandbox-password"})
-    requires_auth: bool = False
-    auth_needs_tls: bool = True
-    size_bytes: int = 10 * 1024**2
-    extensions: frozenset[str] = frozenset({"8BITMIME", "SMTPUTF8", "PIPELINING"})
-    messages_per_connection: int | None = None
-    greylist_s: float | None = None
-    banner_delay_s: float = 0.0
-
-
-_STATES: Mapping[str, str | None] = {
-    "alive": None,
-    "unknown": "550 5.1.1 no such mailbox",
-    "disabled": "550 5.2.1 mailbox disabled",
-    "full": "452 4.2.2 mailbox full",
-    "refused": "550 5.7.1 message refused by policy",
-}
-
-
-@final
-class MailServer:
-    """Mailboxes at any address."""
-
-    name = "smtp"
-
-    def __init__(
-        self,
-        record: Record,
-        clock: Clock,
-        settings: SmtpSettings = SmtpSettings(),
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.faults = Faults()
-        self.record = record
-        self.clock = clock
-        self.settings = settings
-        self.tls = tls
-        self._states: dict[str, str] = {}
-        self._greylist: dict[tuple[str, str], float] = {}
-
-    def set_state(self, target: str, state: str) -> None:
-        """What becomes of mail to an address: ``alive``, ``unknown``, ``disabled``, ``full`` or
-        ``refused``.
-
-        Raises:
-            ValueError: there is no such state.
-        """
-        if state not in _STATES:
-            raise ValueError(f"no state {state!r} of a mailbox; there are {', '.join(_STATES)}")
-        self._states[target] = state
-
-    def verdict(self, sender: str, recipient: str) -> str | None:
-        """The refusal of this recipient, or None."""
-        if refusal := _STATES[self._states.get(recipient, "alive")]:
-            return refusal
-        if self.settings.greylist_s is not None:
-            first = self._greylist.setdefault((sender, recipient), self.clock.now())
-            if self.clock.now() < first + self.settings.greylist_s:
-                return "451 4.7.1 greylisted, try again later"
-        return None
-
-    @asynccontextmanager
-    async def serve(self, port: int = 0, *, implicit_tls: bool = False) -> AsyncGenerator[int]:
-        """Serves on loopback until the block ends; gives the port."""
-
-        async def handle(stream: SocketStream) -> None:
-            with anyio.CancelScope() as scope:
-                try:
-                    await _serve_connection(self, stream, implicit_tls)
-                except (anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError, OSError):
-                    scope.cancel()
-                finally:
-                    await anyio.aclose_forcefully(stream)
-
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port) as tcp:
-            failure: Exception | None = None
-            async with anyio.create_task_group() as group:
-                group.start_soon(tcp.serve, handle)
-                try:
-                    yield int(tcp.extra(SocketAttribute.local_port))
-                except Exception as error:  # leaves as it is, not wrapped into the group's
-                    failure = error
-                group.cancel_scope.cancel()
-            if failure is not None:
-                raise failure
-
-
-async def _serve_connection(server: MailServer, stream: SocketStream, implicit_tls: bool) -> None:
-    session = _Session(server, stream)
-    if implicit_tls:
-        await session.start_tls()
-    await session.run()
+_MAX_DATA_LINE = 1024**2
 
 
 class _HangUp(Exception):
@@ -148,11 +35,15 @@ class _Transaction:
     pending: Fault | None = None
 
 
-class _Session:
-    """One connection: commands in, replies out."""
+class Session:
+    """What one client has said so far. ``tls`` None offers no STARTTLS."""
 
-    def __init__(self, server: MailServer, stream: SocketStream) -> None:
-        self._server = server
+    def __init__(
+        self, mailboxes: Mailboxes, stream: SocketStream, tls: ssl.SSLContext | None
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._settings = mailboxes.settings
+        self._tls = tls
         self._socket = stream
         self._stream: ByteStream = stream
         self._reader = BufferedByteReceiveStream(stream)
@@ -163,10 +54,11 @@ class _Session:
         self._messages = 0
 
     async def start_tls(self) -> None:
+        """Goes on encrypted, and as if nothing had been said before (RFC 3207 section 4.2)."""
         tls = await TLSStream.wrap(
             self._stream,
             server_side=True,
-            ssl_context=self._server.tls,
+            ssl_context=self._tls,
             standard_compatible=False,
         )
         self._stream, self._is_secure = tls, True
@@ -174,9 +66,10 @@ class _Session:
         self._greeted, self._user, self._transaction = False, None, None
 
     async def run(self) -> None:
+        """Greets, and answers commands until either side hangs up."""
         try:
-            await _WIRE.sleep(self._server.settings.banner_delay_s)
-            if fault := self._server.faults.draw(UNREAD, or_any=False):
+            await _WIRE.sleep(self._settings.banner_delay_s)
+            if fault := self._mailboxes.faults.draw(UNREAD, or_any=False):
                 await self._strike(fault)
                 raise _HangUp
             await self._say("220 sandbox.test ESMTP")
@@ -223,10 +116,9 @@ class _Session:
         if verb == "HELO":
             await self._say("250 sandbox.test")
             return
-        server = self._server
-        lines = ["sandbox.test", f"SIZE {server.settings.size_bytes}", "ENHANCEDSTATUSCODES"]
-        lines += sorted(server.settings.extensions)
-        if server.tls is not None and not self._is_secure:
+        lines = ["sandbox.test", f"SIZE {self._settings.size_bytes}", "ENHANCEDSTATUSCODES"]
+        lines += sorted(self._settings.extensions)
+        if self._tls is not None and not self._is_secure:
             lines.append("STARTTLS")
         if self._may_auth:
             lines.append("AUTH PLAIN LOGIN")
@@ -235,10 +127,10 @@ class _Session:
 
     @property
     def _may_auth(self) -> bool:
-        return self._is_secure or not self._server.settings.auth_needs_tls
+        return self._is_secure or not self._settings.auth_needs_tls
 
     async def _starttls(self) -> None:
-        if self._server.tls is None or self._is_secure:
+        if self._tls is None or self._is_secure:
             await self._say("502 5.5.1 no STARTTLS here")
             return
         await self._say("220 2.0.0 ready to start TLS")
@@ -269,10 +161,13 @@ class _Session:
         await self._admit(user, password)
 
     async def _admit(self, user: str, password: str) -> None:
-        known = self._server.settings.credentials.get(user)
+        fault = self._mailboxes.faults.draw(user, or_any=False)
+        if fault is not None:
+            await self._strike(fault)
+            return
+        known = self._settings.credentials.get(user)
         if known is None or not hmac.compare_digest(known.encode(), password.encode()):
-            self._server.record.refuse("smtp", user, "AUTH failed")
-            await self._say("535 5.7.8 credentials invalid")
+            await self._say(self._mailboxes.refuse(user, "535 5.7.8 credentials invalid"))
             return
         self._user = user
         await self._say("235 2.7.0 authenticated")
@@ -282,17 +177,16 @@ class _Session:
         return await self._line()
 
     async def _mail(self, rest: str) -> None:
-        settings = self._server.settings
         if not self._greeted:
             await self._say("503 5.5.1 say EHLO first")
             return
-        if settings.requires_auth and self._user is None:
+        if self._settings.requires_auth and self._user is None:
             await self._say("530 5.7.0 authentication required")
             return
         if self._transaction is not None:
             await self._say("503 5.5.1 a transaction is open")
             return
-        limit = settings.messages_per_connection
+        limit = self._settings.messages_per_connection
         if limit is not None and self._messages >= limit:
             await self._say("421 4.7.0 too many messages on this connection")
             raise _HangUp
@@ -304,7 +198,7 @@ class _Session:
         if problem := self._refusal_of(sender, parameters):
             await self._say(problem)
             return
-        fault = self._server.faults.draw(sender, or_any=False)
+        fault = self._mailboxes.faults.draw(sender, or_any=False)
         if fault is not None:
             await self._strike(fault)
             return
@@ -312,16 +206,18 @@ class _Session:
         await self._say("250 2.1.0 Ok")
 
     def _refusal_of(self, sender: str, parameters: frozenset[str]) -> str | None:
-        settings = self._server.settings
+        known = {"BODY=7BIT"}
+        if "8BITMIME" in self._settings.extensions:
+            known.add("BODY=8BITMIME")
+        if "SMTPUTF8" in self._settings.extensions:
+            known.add("SMTPUTF8")
         for parameter in parameters:
             name, _, value = parameter.partition("=")
-            known = name in settings.extensions or name == "SIZE"
-            if name == "BODY":
-                known = value == "7BIT" or (value == "8BITMIME" in settings.extensions)
-            if not known:
+            if name == "SIZE" and value.isdigit():
+                if int(value) > self._settings.size_bytes:
+                    return "552 5.3.4 message too big"
+            elif parameter not in known:
                 return f"555 5.5.4 parameter {name} not supported"
-            if name == "SIZE" and value.isdigit() and int(value) > settings.size_bytes:
-                return "552 5.3.4 message too big"
         if not sender.isascii() and "SMTPUTF8" not in parameters:
             return "553 5.6.7 address needs SMTPUTF8"
         return None
@@ -339,14 +235,13 @@ class _Session:
         if not recipient.isascii() and "SMTPUTF8" not in transaction.parameters:
             await self._say("553 5.6.7 address needs SMTPUTF8")
             return
-        fault = self._server.faults.draw(recipient)
+        fault = self._mailboxes.faults.draw(recipient)
         if fault is not None and fault.command == "RCPT":
             await self._strike(fault)
             return
-        refusal = self._server.verdict(transaction.sender, recipient)
+        refusal = self._mailboxes.verdict(transaction.sender, recipient)
         if refusal is not None:
-            self._server.record.refuse("smtp", recipient, refusal)
-            await self._say(refusal)
+            await self._say(self._mailboxes.refuse(recipient, refusal))
             return
         transaction.pending = transaction.pending or fault
         transaction.recipients.append(recipient)
@@ -371,36 +266,29 @@ class _Session:
         await self._strike(fault)
 
     def _accept(self, transaction: _Transaction, content: bytes | None) -> str:
-        record, settings = self._server.record, self._server.settings
         if content is None:
-            refusal = "552 5.3.4 message too big"
-        else:
-            has_utf8 = "SMTPUTF8" in transaction.parameters
-            refusal = why_malformed(content, "8BITMIME" in settings.extensions, has_utf8)
-        if content is None or refusal is not None:
-            refusal = refusal or ""
-            record.refuse("smtp", ", ".join(transaction.recipients), refusal)
-            return refusal
-        self._messages += 1
+            who = ", ".join(transaction.recipients)
+            return self._mailboxes.refuse(who, "552 5.3.4 message too big")
         wire = {"sender": transaction.sender, "tls": "yes" if self._is_secure else "no"}
         if self._user is not None:
             wire["user"] = self._user
-        number = 0
-        for recipient in transaction.recipients:
-            number = record.add(parse_mail(content, recipient, wire)).number
-        return f"250 2.0.0 Ok: queued as {number:08X}"
+        has_utf8 = "SMTPUTF8" in transaction.parameters
+        reply = self._mailboxes.store(content, transaction.recipients, wire, has_utf8)
+        if reply.startswith("250"):
+            self._messages += 1
+        return reply
 
     async def _content(self) -> bytes | None:
         """The message without its dots; None, though read to its end, when it is too big."""
         lines: list[bytes] = []
         size = 0
         while True:
-            line = await self._reader.receive_until(b"\r\n", 1024**2)
+            line = await self._reader.receive_until(b"\r\n", _MAX_DATA_LINE)
             if line == b".":
-                return None if size > self._server.settings.size_bytes else b"".join(lines)
+                return None if size > self._settings.size_bytes else b"".join(lines)
             line = line.removeprefix(b".") + b"\r\n"
             size += len(line)
-            if size <= self._server.settings.size_bytes:
+            if size <= self._settings.size_bytes:
                 lines.append(line)
 
     async def _strike(self, fault: Fault) -> None:

@@ -1,0 +1,79 @@
+"""A mail server on loopback."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import final
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+from router.clock import Clock
+from router.sandbox.faults import Faults
+from router.sandbox.record import Record
+from router.sandbox.smtp.mailboxes import Mailboxes, SmtpSettings
+from router.sandbox.smtp.session import Session
+
+_CLIENT_LEFT = (
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    OSError,  # TLS errors too
+)
+
+
+@final
+class MailServer:
+    """Mailboxes at any address, behind SMTP."""
+
+    name = "smtp"
+
+    def __init__(
+        self,
+        record: Record,
+        clock: Clock,
+        settings: SmtpSettings,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._mailboxes = Mailboxes(record, clock, settings)
+        self._tls = tls
+
+    @property
+    def settings(self) -> SmtpSettings:
+        return self._mailboxes.settings
+
+    @property
+    def faults(self) -> Faults:
+        """By recipient; by sender for MAIL, by user for AUTH, ``UNREAD`` for the greeting."""
+        return self._mailboxes.faults
+
+    def set_state(self, target: str, state: str) -> None:
+        """What becomes of mail to an address; see :meth:`Mailboxes.set_state`."""
+        self._mailboxes.set_state(target, state)
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0, *, implicit_tls: bool = False) -> AsyncGenerator[int]:
+        """Serves on loopback until the block ends; gives the port."""
+
+        async def handle(stream: SocketStream) -> None:
+            async with stream:
+                with suppress(*_CLIENT_LEFT):
+                    session = Session(self._mailboxes, stream, self._tls)
+                    if implicit_tls:
+                        await session.start_tls()
+                    await session.run()
+
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port) as tcp:
+            failure: Exception | None = None
+            async with anyio.create_task_group() as group:
+                group.start_soon(tcp.serve, handle)
+                try:
+                    yield int(tcp.extra(SocketAttribute.local_port))
+                except Exception as error:  # leaves as it is, not wrapped into the group's
+                    failure = error
+                group.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
