@@ -40,7 +40,7 @@ class State(StrEnum):
         return self is not State.CLAIMED
 
 
-_FINAL = frozenset({State.DELIVERED, State.SUPPRESSED, State.DEAD})
+_FINAL = (State.DELIVERED, State.SUPPRESSED, State.DEAD)
 
 
 class Kind(StrEnum):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 
 from router.ledger._contract import Fact, Row, Settle, Settled, State
 from router.messages import Reason
@@ -19,6 +18,13 @@ GRANTED, REFUSED = "granted", "refused"
 
 
 # Rows ----------------------------------------------------------------------------------------
+
+
+def woken(row: Row, settlement: Settle, now: float) -> Row:
+    """A waiting row after a settlement of what it waits on."""
+    if settlement.waiters == "drop":
+        return _not_needed(row, now)
+    return _after_failure(row, settlement.causes, now)
 
 
 def check_settlements(settlements: Iterable[Settle]) -> None:
@@ -96,18 +102,18 @@ def _at_rest(row: Row, epoch: int, now: float) -> Row:
     )
 
 
-def not_needed(row: Row, now: float) -> Row:
+def _not_needed(row: Row, now: float) -> Row:
     """A waiting row whose primary was delivered."""
     return replace(row, state=State.SUPPRESSED, due=None, blob=None, reason=NOT_NEEDED, updated=now)
 
 
-def after_failure(row: Row, causes: Collection[str], now: float) -> Row:
+def _after_failure(row: Row, causes: Collection[str], now: float) -> Row:
     """A waiting row after one more failure of what it waits on.
 
     The last failure starts it; one for a cause that it doesn't stand in for ends it.
     """
     if not any(cause in causes for cause in row.starts_on):
-        return not_needed(row, now)
+        return _not_needed(row, now)
     if row.waits_for > 1:
         return replace(row, waits_for=row.waits_for - 1, updated=now)
     return replace(row, state=State.SCHEDULED, waits_for=0, due=now, updated=now)
@@ -126,27 +132,62 @@ def ready_at(
     return None if state.is_final else due
 
 
-class Release(Enum):
-    """What becomes of a claim given back."""
+def claimed(row: Row, owner: str, lease_until: float, now: float) -> Row:
+    """A new row as its first claim inserts it."""
+    return replace(
+        row,
+        state=State.CLAIMED,
+        epoch=1,
+        owner=owner,
+        lease_until=lease_until,
+        due=None,
+        doubtful=False,
+        updated=now,
+    )
 
-    NOTHING = auto()
-    """Not this owner's live claim."""
-    VANISH = auto()
-    """Inserted by this claim and never sent: as if it had not been."""
-    IN_DOUBT = auto()
-    """An earlier claim may have sent it: that doubt is for the next holder to decide."""
-    SCHEDULE = auto()
+
+def held(row: Row, owner: str, lease_until: float, now: float) -> Row:
+    """A stored row under a new claim; one taken over from another claim is in doubt."""
+    return replace(
+        row,
+        state=State.CLAIMED,
+        epoch=row.epoch + 1,
+        owner=owner,
+        lease_until=lease_until,
+        doubtful=row.doubtful or row.state is State.CLAIMED,
+        updated=now,
+    )
 
 
-def release(row: Row, epoch: int, owner: str) -> Release:
-    """What ``release`` of (row, epoch) by ``owner`` does."""
+def released(row: Row, epoch: int, owner: str, now: float) -> Row | None:
+    """A row after ``owner`` gave back its claim of ``epoch``; None: it vanishes.
+
+    Not that owner's claim: unchanged. Taken over in doubt: still so, for the next holder to
+    decide. Inserted by the claim: as if it had not been.
+    """
     if row.state is not State.CLAIMED or row.epoch != epoch or row.owner != owner:
-        return Release.NOTHING
+        return row
     if row.doubtful:
-        return Release.IN_DOUBT
+        return replace(row, owner=None, lease_until=now, updated=now)
     if row.attempts == 0 and row.blob is None and row.due is None:
-        return Release.VANISH
-    return Release.SCHEDULE
+        return None
+    return _at_rest(replace(row, state=State.SCHEDULED, due=now), epoch, now)
+
+
+def rescheduled(row: Row, due: float, now: float) -> Row | None:
+    """A dead row that is to be tried afresh; None where it isn't dead or can't be run."""
+    if row.state is not State.DEAD or row.blob is None:
+        return None
+    return replace(
+        row,
+        state=State.SCHEDULED,
+        epoch=row.epoch + 1,
+        due=due,
+        attempts=0,
+        first_at=None,
+        reason=None,
+        updated=now,
+    )
 
 
 # Facts ---------------------------------------------------------------------------------------

@@ -102,18 +102,7 @@ class MemoryLedger:
                     return Cancelled()
             if self._store.is_behind(row):
                 return Behind()
-            self._store.put(
-                replace(
-                    row,
-                    state=State.CLAIMED,
-                    epoch=1,
-                    owner=self.owner,
-                    lease_until=now + lease,
-                    due=None,
-                    doubtful=False,
-                    updated=now,
-                )
-            )
+            self._store.put(rules.claimed(row, self.owner, now + lease, now))
             return Granted(1)
         if stored.state is not State.CLAIMED:
             return Done(stored.state, rules.is_other_event(stored.event_hash, row.event_hash))
@@ -121,21 +110,8 @@ class MemoryLedger:
             return Held(stored.lease_until)
         if self._store.is_behind(stored):
             return Behind()
-        self._hold(stored, lease, now)
+        self._store.put(rules.held(stored, self.owner, now + lease, now))
         return Doubtful(stored.epoch + 1, stored.attempts)
-
-    def _hold(self, row: Row, lease: float, now: float) -> Row:
-        held = replace(
-            row,
-            state=State.CLAIMED,
-            epoch=row.epoch + 1,
-            owner=self.owner,
-            lease_until=now + lease,
-            doubtful=row.doubtful or row.state is State.CLAIMED,
-            updated=now,
-        )
-        self._store.put(held)
-        return held
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
@@ -160,11 +136,7 @@ class MemoryLedger:
 
     def _wake(self, family: bytes, settlement: Settle, now: float) -> None:
         for key in list(self._store.waiting.get(family, ())):
-            row = self._store.rows[key]
-            if settlement.waiters == "drop":
-                self._store.put(rules.not_needed(row, now))
-            else:
-                self._store.put(rules.after_failure(row, settlement.causes, now))
+            self._store.put(rules.woken(self._store.rows[key], settlement, now))
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
@@ -175,8 +147,13 @@ class MemoryLedger:
             for sink, limit in wanted.items()
             for entry in self._store.pop_ready(sink, limit, now, kinds)
         ]
-        rows = [self._store.rows[key] for _, _, key in sorted(found)]
-        return [replace(self._hold(row, lease, now), state=row.state) for row in rows]
+        return [self._take_due(key, now + lease, now) for _, _, key in sorted(found)]
+
+    def _take_due(self, key: bytes, lease_until: float, now: float) -> Row:
+        row = self._store.rows[key]
+        held = rules.held(row, self.owner, lease_until, now)
+        self._store.put(held)
+        return replace(held, state=row.state)
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         times = (self._store.next_ready(sink) for sink in sinks)
@@ -186,19 +163,13 @@ class MemoryLedger:
         now = self._clock.now()
         for key, epoch in claims:
             row = self._store.rows.get(key)
-            if row is not None:
-                self._release(row, rules.release(row, epoch, self.owner), now)
-
-    def _release(self, row: Row, what: rules.Release, now: float) -> None:
-        match what:
-            case rules.Release.NOTHING:
-                pass
-            case rules.Release.VANISH:
-                self._store.remove(row.key)
-            case rules.Release.IN_DOUBT:
-                self._store.put(replace(row, owner=None, lease_until=now, updated=now))
-            case rules.Release.SCHEDULE:
-                self._store.put(rules.inserted(replace(row, state=State.SCHEDULED, due=now), now))
+            if row is None:
+                continue
+            after = rules.released(row, epoch, self.owner, now)
+            if after is None:
+                self._store.remove(key)
+            else:
+                self._store.put(after)
 
     async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
         now = self._clock.now()
@@ -206,21 +177,10 @@ class MemoryLedger:
 
     def _reschedule(self, key: bytes, due: float, now: float) -> bool:
         row = self._store.rows.get(key)
-        if row is None or row.state is not State.DEAD or row.blob is None:
-            return False
-        self._store.put(
-            replace(
-                row,
-                state=State.SCHEDULED,
-                epoch=row.epoch + 1,
-                due=due,
-                attempts=0,
-                first_at=None,
-                reason=None,
-                updated=now,
-            )
-        )
-        return True
+        after = None if row is None else rules.rescheduled(row, due, now)
+        if after is not None:
+            self._store.put(after)
+        return after is not None
 
     async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
         now = self._clock.now()

@@ -1,0 +1,177 @@
+"""Rows as the table ``delivery`` keeps them, and the transaction that counts what it changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.ledger import _rules as rules
+from router.ledger._contract import Kind, Row, State
+from router.messages import Reason
+
+COLUMNS = (
+    "key, kind, state, sink, epoch, owner, lease_until, due, attempts, first_at, expires_at, "
+    "family, wait_on, waits_for, starts_on, order_scope, seq, cancel_scope, event_time, "
+    "event_hash, position, reason, reason_text, blob, updated, doubtful"
+)
+"""What :func:`row_of` reads."""
+
+_INSERT = f"""
+    INSERT INTO delivery ({COLUMNS}, ready, created)
+    VALUES ({", ".join("?" * 28)})
+"""
+_REWRITE = """
+    UPDATE delivery SET
+        state = ?, sink = ?, epoch = ?, owner = ?, lease_until = ?, due = ?, ready = ?,
+        attempts = ?, first_at = ?, expires_at = ?, waits_for = ?, reason = ?, reason_text = ?,
+        blob = ?, updated = ?, doubtful = ?
+    WHERE key = ?
+"""
+_COUNT = """
+    INSERT INTO tally VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes
+"""
+
+KINDS = {kind.value: kind for kind in Kind}
+STATES = {state.value: state for state in State}
+
+_SIZES = (1, 8, 64, 512)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction under way: its connection, the ledger's time, and the counts it changes."""
+
+    db: sqlite3.Connection
+    now: float
+    _counts: dict[tuple[str, str, str], tuple[int, int]] = field(
+        default_factory=dict[tuple[str, str, str], tuple[int, int]]
+    )
+
+    def count(self, kind: str, state: str, sink: str, rows: int, size: int) -> None:
+        """Notes that ``rows`` rows with ``size`` bytes of blobs came (or went, below zero)."""
+        key = (kind, state, sink)
+        had_rows, had_size = self._counts.get(key, (0, 0))
+        self._counts[key] = (had_rows + rows, had_size + size)
+
+    def write_counts(self) -> None:
+        """Adds what was noted to the table of counts."""
+        changes = [(*key, *change) for key, change in self._counts.items() if any(change)]
+        self._counts.clear()
+        if changes:
+            self.db.executemany(_COUNT, changes)
+
+    def insert(self, rows: Iterable[Row]) -> None:
+        """Adds new rows; those of an order scope are not ready until its heads are mended."""
+        self.db.executemany(_INSERT, [self._new(row) for row in rows])
+
+    def rewrite(self, old: Row, new: Row) -> None:
+        """Writes a stored row anew, its identity aside; order scopes as with ``insert``."""
+        blob = new.blob
+        self.count(old.kind.value, old.state.value, old.sink, -1, -len(old.blob or b""))
+        self.count(new.kind.value, new.state.value, new.sink, 1, len(blob or b""))
+        code, text = (None, None) if new.reason is None else (new.reason.code, new.reason.text)
+        self.db.execute(
+            _REWRITE,
+            (
+                new.state.value,
+                new.sink,
+                new.epoch,
+                new.owner,
+                new.lease_until,
+                new.due,
+                _ready(new),
+                new.attempts,
+                new.first_at,
+                new.expires_at,
+                new.waits_for,
+                code,
+                text,
+                blob,
+                new.updated,
+                new.doubtful,
+                new.key,
+            ),
+        )
+
+    def delete(self, row: Row) -> None:
+        self.count(row.kind.value, row.state.value, row.sink, -1, -len(row.blob or b""))
+        self.db.execute("DELETE FROM delivery WHERE key = ?", (row.key,))
+
+    def _new(self, row: Row) -> tuple[Any, ...]:
+        kind, state, blob, reason = row.kind.value, row.state.value, row.blob, row.reason
+        self.count(kind, state, row.sink, 1, 0 if blob is None else len(blob))
+        return (
+            row.key,
+            kind,
+            state,
+            row.sink,
+            row.epoch,
+            row.owner,
+            row.lease_until,
+            row.due,
+            row.attempts,
+            row.first_at,
+            row.expires_at,
+            row.family,
+            row.wait_on,
+            row.waits_for,
+            ",".join(row.starts_on),
+            row.order_scope,
+            row.seq,
+            row.cancel_scope,
+            row.event_time,
+            row.event_hash,
+            row.position,
+            None if reason is None else reason.code,
+            None if reason is None else reason.text,
+            blob,
+            row.updated,
+            row.doubtful,
+            _ready(row),
+            self.now,
+        )
+
+
+def _ready(row: Row) -> float | None:
+    if is_ordered(row):
+        return None
+    return rules.ready_at(row.state, row.due, row.lease_until, blob=row.blob is not None)
+
+
+def is_ordered(row: Row) -> bool:
+    return row.order_scope is not None and row.seq is not None
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row from its ``COLUMNS``."""
+    fields = list(values[:26])
+    fields[1] = KINDS[fields[1]]
+    fields[2] = STATES[fields[2]]
+    starts_on, reason, text = fields[14], fields[21], fields.pop(22)
+    fields[14] = tuple(starts_on.split(",")) if starts_on else ()
+    fields[21] = None if reason is None else Reason(reason, text)
+    fields[24] = bool(fields[24])
+    return Row(*fields)
+
+
+def rows_by_key(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Row]:
+    """The stored rows among these keys."""
+    found = select_in(db, f"SELECT {COLUMNS} FROM delivery WHERE key IN (%s)", keys)
+    return {values[0]: row_of(values) for values in found}
+
+
+def select_in(
+    db: sqlite3.Connection, sql: str, values: Sequence[bytes] | Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Runs ``sql`` (``%s`` stands for the list) over any number of values.
+
+    Lists are padded to a few lengths, so that statements stay prepared.
+    """
+    for start in range(0, len(values), _SIZES[-1]):
+        part = values[start : start + _SIZES[-1]]
+        size = next(size for size in _SIZES if size >= len(part))
+        padding = (None,) * (size - len(part))
+        yield from db.execute(sql % ", ".join("?" * size), (*part, *padding))
