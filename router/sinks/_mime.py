@@ -21,6 +21,7 @@ _MAX_LINE = 998
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~ ]*")
 _ADDRESS = re.compile(r'[^\s\x00-\x20\x7f<>()\[\]\\,;:"@]+@[^\s\x00-\x20\x7f<>()\[\]\\,;:"@]+')
+_MAILBOX = re.compile(r"(?:(?P<name>[^<>]*?)\s*<(?P<angle>[^<>\s]+)>|(?P<bare>[^<>\s]+))")
 _LOCALE = re.compile(r"[A-Za-z0-9]{1,8}([-_][A-Za-z0-9]{1,8})*")
 _URL = re.compile(r"(https?|mailto):[!-;=?-~]+")
 _WORD_BYTES = 45
@@ -70,6 +71,21 @@ def wire_address(address: str) -> str:
     if len(local.encode()) > 64 or len(domain) > 253 or ".." in domain or domain[0] == ".":
         raise UnsafeMail("address_invalid", "too long, or not a domain")
     return f"{local}@{domain}"
+
+
+def parse_mailbox(text: str) -> tuple[str, str]:
+    """Display name (may be empty) and wire address of ``Name <address>`` or ``address``.
+
+    Raises:
+        UnsafeMail: it is not exactly one address with at most a name.
+    """
+    match = _MAILBOX.fullmatch(text.strip())
+    if match is None or _CONTROL.search(text):
+        raise UnsafeMail("address_invalid", "not one address with at most a name")
+    name = match["name"] or ""
+    if len(name) >= 2 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name, wire_address(match["angle"] or match["bare"])
 
 
 def mailbox(name: str, address: str) -> str:

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.utils import parseaddr
 from typing import Literal, Self
 
 import anyio
@@ -34,7 +33,15 @@ from router.messages import (
 )
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
 from router.sinks._http import QUIET_S, expect
-from router.sinks._mime import Heading, UnsafeMail, mailbox, message_id, serialise, wire_address
+from router.sinks._mime import (
+    Heading,
+    UnsafeMail,
+    mailbox,
+    message_id,
+    parse_mailbox,
+    serialise,
+    wire_address,
+)
 from router.sinks._smtp_session import Answered, Broken, Server, Session, Stage, Unsupported
 from router.values import Duration, Secret
 
@@ -106,9 +113,8 @@ class SmtpConfig(SinkConfig):
     @field_validator("sender")
     @classmethod
     def _address(cls, text: str) -> str:
-        name, address = parseaddr(text)
         try:
-            mailbox(name, wire_address(address))
+            _, address = parse_mailbox(text)
         except UnsafeMail:
             raise ValueError("write an address, as in Acme <no-reply@acme.example>") from None
         if not address.isascii():
@@ -195,9 +201,8 @@ class _Sender:
 
     @classmethod
     def of(cls, text: str) -> _Sender:
-        name, address = parseaddr(text)
-        wire = wire_address(address)
-        return cls(mailbox(name, wire), wire, wire.rpartition("@")[2])
+        name, address = parse_mailbox(text)
+        return cls(mailbox(name, address), address, address.rpartition("@")[2])
 
 
 class _Smtp:

@@ -8,6 +8,9 @@ _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in ("169.254.169.254", "100.100.100.200", "168.63.129.16", "fd00:ec2::254")
 )
+_SPECIAL = tuple(
+    ipaddress.ip_network(text) for text in ("192.0.0.0/24", "192.88.99.0/24", "5f00::/16")
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -46,6 +49,7 @@ def _is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         and not ip.is_reserved
         and not ip.is_unspecified
         and ip not in _METADATA
+        and not any(ip in network for network in _SPECIAL)
     )
 
 

@@ -1,0 +1,131 @@
+"""Webhook: what is signed and sent, and what every answer means."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from router.messages import Delivered, Rejected, Retry, Scope
+from router.sinks.webhook import WebhookConfig, outcome, request, sign, webhook_id
+from router.transport import HttpRequest, HttpResponse
+from tests.unit.sinks.builders import KEY, NOW, WEBHOOK_SECRET, answer, call, config
+from tests.unit.sinks.test_telegram import kind
+
+SECRET_KEY = base64.b64decode(WEBHOOK_SECRET.removeprefix("whsec_"))
+BODY = '{"type":"order.paid","timestamp":"2026-01-02T03:04:05Z","data":{"id":"o-1","имя":"Ж"}}'
+
+
+def build(body: bytes = b"{}", now: float = NOW, **changes: Any) -> HttpRequest:
+    return request(config(WebhookConfig), [SECRET_KEY], now, call(body, **changes))
+
+
+def test_published_vector() -> None:
+    signature = sign([SECRET_KEY], "msg_01", 1767323045, BODY.encode())
+    assert signature == "v1,cO/spc0P58es4rKOAt52zI+vzWcC5/kfJ5j/c6k3VsM="
+
+
+def test_a_receiver_of_the_specification_verifies_it() -> None:
+    now = datetime.now(UTC).timestamp()
+    built = build(BODY.encode(), now)
+    assert built.body is not None
+    verified = Webhook(WEBHOOK_SECRET).verify(built.body, dict(built.headers))
+    assert verified["data"] == {"id": "o-1", "имя": "Ж"}
+
+
+@pytest.mark.parametrize("change", ["body", "webhook-id", "webhook-timestamp"])
+def test_a_changed_request_does_not_verify(change: str) -> None:
+    built = build(b'{"a":1}', datetime.now(UTC).timestamp())
+    headers, body = dict(built.headers), built.body or b""
+    if change == "body":
+        body = b'{"a":2}'
+    elif change == "webhook-id":
+        headers[change] += "0"
+    else:
+        headers[change] = str(int(headers[change]) - 1)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(WEBHOOK_SECRET).verify(body, headers)
+
+
+def test_rotation_signs_with_each_secret() -> None:
+    other = b"another secret of 32 bytes length"
+    built = request(config(WebhookConfig), [other, SECRET_KEY], NOW, call())
+    signatures = built.headers["webhook-signature"].split(" ")
+    assert len(signatures) == 2
+    assert signatures[1] == build().headers["webhook-signature"]
+
+
+def test_the_id_stays_and_the_timestamp_moves_with_each_attempt() -> None:
+    first, second = build(), build(now=NOW + 60)
+    assert first.headers["webhook-id"] == second.headers["webhook-id"] == webhook_id(KEY)
+    assert "." not in webhook_id(KEY)
+    assert int(second.headers["webhook-timestamp"]) - int(first.headers["webhook-timestamp"]) == 60
+    assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
+
+
+def test_a_message_can_not_replace_the_routers_headers() -> None:
+    built = build(headers=(("Webhook-Id", "forged"), ("X-Tenant", "a")))
+    assert "Webhook-Id" not in built.headers
+    assert built.headers["X-Tenant"] == "a"
+
+
+def test_without_secrets_there_is_no_signature() -> None:
+    unsigned = config(WebhookConfig, secrets=[], unsigned=True)
+    assert "webhook-signature" not in request(unsigned, [], NOW, call()).headers
+
+
+LATER = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=90)
+
+TABLE: list[tuple[HttpResponse, tuple[Any, ...]]] = [
+    (answer(200), (Delivered, None)),
+    (answer(204), (Delivered, None)),
+    (answer(301, location="https://x"), (Retry, "redirected", None, Scope.MESSAGE)),
+    (answer(410), (Rejected, "endpoint_gone", True)),
+    (answer(429), (Retry, "rate_limited", 60, Scope.ENDPOINT)),
+    (answer(429, retry_after="7"), (Retry, "rate_limited", 7, Scope.ENDPOINT)),
+    (answer(429, retry_after="86400"), (Retry, "rate_limited", 3600, Scope.ENDPOINT)),
+    (
+        answer(429, retry_after=LATER.strftime("%a, %d %b %Y %H:%M:%S GMT")),
+        (Retry, "rate_limited", 90, Scope.ENDPOINT),
+    ),
+    (answer(429, retry_after="soon"), (Retry, "rate_limited", 60, Scope.ENDPOINT)),
+    (answer(502), (Retry, "throttled", 5, Scope.ENDPOINT)),
+    (answer(502, retry_after="20"), (Retry, "throttled", 20, Scope.ENDPOINT)),
+    (answer(504), (Retry, "throttled", 5, Scope.ENDPOINT)),
+    (answer(503), (Retry, "unavailable", None, Scope.MESSAGE)),
+    (answer(503, retry_after="20"), (Retry, "unavailable", 20, Scope.ENDPOINT)),
+    (answer(400), (Retry, "refused", None, Scope.MESSAGE)),
+    (answer(401), (Retry, "refused", None, Scope.MESSAGE)),
+    (answer(404), (Retry, "refused", None, Scope.MESSAGE)),
+    (answer(500), (Retry, "refused", None, Scope.MESSAGE)),
+]
+
+
+@pytest.mark.parametrize(("response", "expected"), TABLE, ids=lambda v: str(v)[:60])
+def test_answer(response: HttpResponse, expected: tuple[Any, ...]) -> None:
+    assert kind(outcome(response, NOW)) == expected
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"secrets": []}, "unsigned: true"),
+            ({"unsigned": True}, "contradicts"),
+            ({"secrets": ["whsec_c2hvcnQ="]}, "24 to 64"),
+            ({"secrets": ["whsec_not base64"]}, "24 to 64"),
+            ({"url": "http://partner.example/"}, "allow_http"),
+            ({"url": "ftp://partner.example/"}, "https address"),
+            ({"url": "https://user:pw@partner.example/"}, "credentials"),
+        ],
+    )
+    def test_what_is_unsafe_is_refused(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValidationError, match=message):
+            config(WebhookConfig, **changes)
+
+    def test_http_can_be_allowed(self) -> None:
+        assert config(WebhookConfig, url="http://127.0.0.1/", allow_http=True).allow_http
