@@ -1,0 +1,228 @@
+"""JSON Schemas of the configuration files, for editors.
+
+Components and settings come from their pydantic models, so that schema and validation never
+disagree; routes and conditions, which have parsers of their own, are described here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from router import directories, ledger, sinks, sources
+from router.authoring.route_schema import ROUTE_DEFINITIONS, ROUTES_FILE
+from router.authoring.template_schema import TEMPLATE_FILE
+from router.config.sections import SETTINGS
+from router.kinds import Kinds
+from router.messages import Channel
+
+Kind = Literal["router", "routes", "env", "template"]
+Schema: TypeAlias = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_COMPONENTS: dict[str, tuple[Kinds, str]] = {
+    "sources": (sources.KINDS, "Where records come from, by name."),
+    "sinks": (sinks.KINDS, "Where messages go, by name."),
+    "ledger": (ledger.KINDS, "The durable record of deliveries."),
+    "directory": (directories.KINDS, "Where recipients' profiles come from."),
+}
+_NAMED = ("sources", "sinks")
+_SETTINGS_TEXT = {
+    "delivery": "How much work is under way at once, and how it ends.",
+    "dead_letters": "Where dead letters go.",
+    "admin": "The admin server, and the listener of probes and metrics.",
+    "logs": "Logs on standard error.",
+}
+_VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-.*)?\}"}
+
+
+def schema(kind: Kind) -> Schema:
+    """The JSON Schema (2020-12) of one kind of file.
+
+    Args:
+        kind: ``router`` is router.yaml, ``routes`` a file that it includes, ``env`` an overlay,
+            ``template`` a template.yaml.
+    """
+    builders: Mapping[Kind, Callable[[], Schema]] = {
+        "router": _router,
+        "routes": lambda: {**ROUTES_FILE, "$defs": ROUTE_DEFINITIONS},
+        "env": _overlay,
+        "template": lambda: TEMPLATE_FILE,
+    }
+    head = {"$schema": DIALECT, "$id": f"{kind}.schema.json"}
+    return head | _for_editors(builders[kind]())
+
+
+def json_schema() -> Schema:
+    """One schema for every kind of file; each part is also whole by itself."""
+    kinds: tuple[Kind, ...] = ("router", "routes", "env", "template")
+    return {"$schema": DIALECT, "oneOf": [schema(kind) for kind in kinds]}
+
+
+def _router() -> Schema:
+    definitions = _definitions()
+    properties = _plain_sections()
+    for section, (kinds, text) in _COMPONENTS.items():
+        one = _component(section, kinds)
+        if section in _NAMED:
+            one = {"type": "object", "additionalProperties": one}
+        properties[section] = {"description": text, **one}
+    for section in SETTINGS:
+        reference = _reference(section)
+        properties[section] = {"description": _SETTINGS_TEXT[section], "$ref": reference}
+    return {
+        "title": "router.yaml",
+        "type": "object",
+        "properties": properties,
+        "required": ["sources", "ledger", "sinks"],
+        "additionalProperties": False,
+        "$defs": definitions | ROUTE_DEFINITIONS,
+    }
+
+
+def _overlay() -> Schema:
+    """Every part may be left out or be null; a component's type may stand in router.yaml."""
+    definitions = {name: _without_required(one) for name, one in _definitions().items()}
+    properties = {key: _or_null(one) for key, one in _plain_sections().items()}
+    for section, (kinds, text) in _COMPONENTS.items():
+        merged: Schema = {"type": {"enum": kinds.names()}}
+        for name in kinds.names():
+            merged |= definitions[_definition_name(section, name)]["properties"]
+        merged["type"] = {"enum": kinds.names(), "description": "Another type replaces it whole."}
+        one = _or_null({"type": "object", "properties": merged, "additionalProperties": False})
+        if section in _NAMED:
+            one = _or_null({"type": "object", "additionalProperties": one})
+        properties[section] = {"description": text, **one}
+    for section in SETTINGS:
+        reference = _reference(section)
+        properties[section] = {"description": _SETTINGS_TEXT[section]} | _or_null(
+            {"$ref": reference}
+        )
+    return {
+        "title": "env/NAME.yaml",
+        "description": "Laid over router.yaml: maps merge, lists replace, null removes, a new name "
+        "needs !new.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "$defs": definitions | ROUTE_DEFINITIONS,
+    }
+
+
+def _plain_sections() -> dict[str, Schema]:
+    channels = {
+        str(channel): {
+            "type": "string",
+            "description": f"Where {channel} messages go instead: an address, or suppress.",
+        }
+        for channel in Channel
+    }
+    return {
+        "production": {
+            "type": "boolean",
+            "default": False,
+            "description": "This environment reaches real people.",
+        },
+        "include": {
+            "description": "Route files, relative to router.yaml.",
+            "type": "array",
+            "items": {"type": "string"},
+            "examples": [["routes/*.yaml"]],
+        },
+        "templates": {
+            "description": "The templates' folder, relative to router.yaml.",
+            "type": "string",
+            "default": "../templates",
+        },
+        "categories": {
+            "description": "What notifications are about: owners, preferences, defaults.",
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/category"},
+        },
+        "defaults": {"$ref": "#/$defs/defaults"},
+        "divert": {
+            "description": "Sends real messages elsewhere, by channel.",
+            "type": "object",
+            "properties": channels,
+            "additionalProperties": False,
+            "examples": [{"email": "qa@acme.io", "push": "suppress"}],
+        },
+    }
+
+
+def _component(section: str, kinds: Kinds) -> Schema:
+    """Chosen by ``type``, as the loader does."""
+    names = kinds.names()
+    return {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"description": "The kind.", "enum": names}},
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": name}}, "required": ["type"]},
+                "then": {"$ref": f"#/$defs/{_definition_name(section, name)}"},
+            }
+            for name in names
+        ],
+    }
+
+
+def _definition_name(section: str, name: str) -> str:
+    return f"{section}.{name}"
+
+
+def _reference(section: str) -> str:
+    return f"#/$defs/{section}"
+
+
+def _definitions() -> dict[str, Schema]:
+    """Every model, the components' own under ``section.kind``."""
+    models: dict[str, type[BaseModel]] = dict(SETTINGS)
+    for section, (kinds, _) in _COMPONENTS.items():
+        for name in kinds.names():
+            models[_definition_name(section, name)] = kinds.load(name).config
+    references, generated = models_json_schema(
+        [(model, "validation") for model in models.values()], ref_template="#/$defs/{model}"
+    )
+    definitions: dict[str, Schema] = dict(generated["$defs"])
+    for name, model in models.items():
+        reference: str = references[(model, "validation")]["$ref"]
+        definitions[name] = definitions[reference.removeprefix("#/$defs/")]
+    return definitions
+
+
+def _without_required(one: Schema) -> Schema:
+    return {key: value for key, value in one.items() if key != "required"}
+
+
+def _or_null(one: Schema) -> Schema:
+    return {"anyOf": [one, {"type": "null"}]}
+
+
+_VALUES = frozenset({"default", "examples", "enum", "const", "required"})
+
+
+def _for_editors(node: Any) -> Any:
+    """Lets ``x-`` keys hold anchors, and ``${NAME}`` stand for numbers and booleans."""
+    if isinstance(node, list):
+        items: list[Any] = node
+        return [_for_editors(item) for item in items]
+    if not isinstance(node, dict):
+        return node
+    given: Schema = node
+    found: Schema = {}
+    for key, value in given.items():
+        if key in ("properties", "$defs"):
+            found[key] = {name: _for_editors(one) for name, one in value.items()}
+        else:
+            found[key] = value if key in _VALUES else _for_editors(value)
+    if found.get("additionalProperties") is False:
+        found.setdefault("patternProperties", {"^x-": True})
+    if found.get("type") in ("integer", "number", "boolean"):
+        said = {key: found.pop(key) for key in ("description", "default") if key in found}
+        return said | {"anyOf": [found, _VARIABLE]}
+    return found
