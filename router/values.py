@@ -6,11 +6,19 @@ Each parses from the text an operator writes and says in its error what to write
 from __future__ import annotations
 
 import hmac
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, final
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import CoreSchema, core_schema
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -106,6 +114,18 @@ Size = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "examples": ["64KiB", "1MiB"]}),
 ]
 """Bytes; written as ``1MiB`` in configuration."""
+
+
+def _rooted(path: str, info: ValidationInfo) -> str:
+    root = info.context.get("root") if info.context else None
+    return posixpath.join(root, path) if root else path
+
+
+FilePath = Annotated[str, AfterValidator(_rooted)]
+"""A path in configuration: relative ones start at the folder of ``router.yaml``.
+
+The loader gives that folder as ``root`` in the validation context.
+"""
 
 
 @final

@@ -1,0 +1,27 @@
+"""The worker: from records read to messages settled and offsets committed."""
+
+from router.delivery.dead_letters import DEAD_LETTERS, Outbox, Publisher, PublishFailed
+from router.delivery.dispatch import Dispatcher
+from router.delivery.gates import By, Gate, Gates
+from router.delivery.inputs import INPUTS
+from router.delivery.intake import Intake, Window
+from router.delivery.lane import Lane
+from router.delivery.resume import Resumer
+from router.delivery.settling import Settler
+
+__all__ = [
+    "DEAD_LETTERS",
+    "INPUTS",
+    "By",
+    "Dispatcher",
+    "Gate",
+    "Gates",
+    "Intake",
+    "Lane",
+    "Outbox",
+    "PublishFailed",
+    "Publisher",
+    "Resumer",
+    "Settler",
+    "Window",
+]

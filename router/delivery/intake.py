@@ -92,6 +92,7 @@ class Intake:
         self._batches: deque[Batch] = deque()
         self._wake = anyio.Event()
         self._paused: set[TopicPartition] = set()
+        self._positions: dict[TopicPartition, int | None] = {}
         self._stopping = False
         self._admitting = False
 
@@ -124,6 +125,9 @@ class Intake:
             if records:
                 self._batches.append((records, self.offsets.open_batch(records)))
                 self._wake.set()
+            self._positions = {place: source.position(place) for place in self.offsets.places}
+            if records:
+                await anyio.lowlevel.checkpoint()
             elif source.has_ended and self.is_idle:
                 return
 
@@ -246,12 +250,15 @@ class Intake:
             await self.commit()
 
     async def commit(self, only: Iterable[TopicPartition] | None = None) -> None:
-        """Commits what moved; a failure is counted and tried again later."""
+        """Commits what moved; a failure is counted and tried again later.
+
+        Positions are those noted right after a read was booked, never those of a read under way.
+        """
         source = self._source
         if source is None:
             return
         places = self.offsets.places if only is None else list(only)
-        offsets = self.offsets.committable({place: source.position(place) for place in places})
+        offsets = self.offsets.committable(self._positions)
         offsets = {place: offsets[place] for place in places if place in offsets}
         if not offsets:
             return
@@ -281,6 +288,8 @@ class Intake:
             await self.commit(places)
         self.offsets.revoke(places)
         self._paused -= set(places)
+        for place in places:
+            self._positions.pop(place, None)
         for topic, partition in places:
             self._metrics.forget_partition(topic, partition)
 

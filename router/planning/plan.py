@@ -46,10 +46,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Who a route sends to, and which elements of ``each`` could not be understood."""
+    """Who a route sends to.
+
+    Attributes:
+        failures: Elements of ``each`` that could not be understood.
+        excluded: Ids that ``except`` left out; those that ``where`` did have no id yet.
+    """
 
     drafts: tuple[Draft, ...]
     failures: tuple[Failure, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 def select(route: Route, event: Event) -> Selected:
@@ -79,6 +85,7 @@ def _selected(route: Route, selection: Selection, event: Event, items: list[Any]
     excluded = _excluded(selection, event)
     drafts: dict[str, Draft] = {}
     failures: list[Failure] = []
+    left_out: list[str] = []
     for index, item in enumerate(items):
         if selection.where is not None and not evaluate(selection.where, event, item):
             continue
@@ -92,12 +99,14 @@ def _selected(route: Route, selection: Selection, event: Event, items: list[Any]
             path = selection.fields["id"].text if "id" in selection.fields else "id"
             reason = Reason("recipient_without_id", f"{path} holds no id")
             failures.append(Failure(route, reason, str(index)))
-        elif identifier not in excluded and identifier not in drafts:
+        elif identifier in excluded:
+            left_out.append(identifier)
+        elif identifier not in drafts:
             drafts[identifier] = Draft(identifier, fields, None if item is MISSING else item)
     if len(drafts) > selection.maximum:
         text = f"{len(drafts)} recipients, {selection.maximum} allowed"
         return Selected((), (Failure(route, Reason("too_many_recipients", text)),))
-    return Selected(tuple(drafts.values()), tuple(failures))
+    return Selected(tuple(drafts.values()), tuple(failures), tuple(left_out))
 
 
 def _excluded(selection: Selection, event: Event) -> frozenset[str]:
@@ -174,7 +183,7 @@ def plan(
             reason = Reason("recipient_unknown", "on_unknown: suppress")
             suppressed.append(Failure(route, reason, draft.id))
         else:
-            recipient = merge(draft.id, draft.fields, found)
+            recipient = merge({"id": draft.id, **draft.fields}, found)
             deliveries += _branches(route, event, recipient, draft.item, divert)
     return Planned(tuple(deliveries), tuple(failures), tuple(suppressed), tuple(waiting), why)
 

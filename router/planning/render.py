@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -51,7 +52,7 @@ def render(delivery: Delivery, templates: Mapping[str, Template], now: float) ->
             variables = {k: v.evaluate(view) for k, v in content.variables.items()}
             layout = _LAYOUTS[delivery.step.channel]
             template = templates[content.template]
-            return template.render(layout, view.with_variables(variables) if variables else view)
+            return template.render(layout, replace(view, variables=variables) if variables else view)
         case RequestContent():
             return _request(content, view, delivery.step.at)
         case PayloadContent():

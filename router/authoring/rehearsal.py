@@ -1,0 +1,159 @@
+"""What would happen to events: the daemon's own match, plan and render, with nothing sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.config import Project
+from router.events import DecodeConfig, Event, Poison, Record, decode
+from router.messages import Message, Reason
+from router.planning import (
+    EXPIRED,
+    Delivery,
+    Route,
+    Ruleset,
+    Selected,
+    has_expired,
+    plan,
+    render,
+    select,
+)
+from router.recipients import Directory
+from router.templating import RenderError
+
+
+class Verdict(StrEnum):
+    """What would become of a delivery, or of a recipient."""
+
+    NOW = "now"
+    IF = "if"
+    SUPPRESSED = "suppressed"
+    EXCLUDED = "excluded"
+    DEAD = "dead"
+    WAITS = "waits"
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One line of a rehearsal.
+
+    Attributes:
+        recipient: The recipient's id; empty for steps that run once per event.
+        step, sink, channel, target: Empty where no step was reached.
+        reason: Why, for everything but NOW.
+        message: As it would be sent; None where nothing would.
+        sample_id: The delivery key, hexadecimal.
+    """
+
+    verdict: Verdict
+    recipient: str = ""
+    step: str = ""
+    sink: str = ""
+    channel: str = ""
+    target: str = ""
+    reason: Reason | None = None
+    message: Message | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRehearsal:
+    """A route that the event matches, and what it would do."""
+
+    route: Route
+    lines: tuple[Rehearsed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventRehearsal:
+    """An event, or a record that is none, and every route that matches."""
+
+    event: Event | Poison
+    routes: tuple[RouteRehearsal, ...] = ()
+
+
+async def rehearse(
+    project: Project,
+    records: Iterable[Record],
+    decoding: DecodeConfig,
+    directory: Directory,
+    now: float,
+) -> list[EventRehearsal]:
+    """Plans and renders every record's deliveries; asks the directory, sends nothing."""
+    rules = Ruleset.build(
+        project.routes.values(), project.templates, project.divert, project.hash
+    )
+    found: list[EventRehearsal] = []
+    for record in records:
+        event = decode(record, decoding)
+        if isinstance(event, Poison):
+            found.append(EventRehearsal(event))
+            continue
+        routes = [await _route(rules, r, event, directory, now) for r in rules.matching(event)]
+        found.append(EventRehearsal(event, tuple(routes)))
+    return found
+
+
+async def _route(
+    rules: Ruleset, route: Route, event: Event, directory: Directory, now: float
+) -> RouteRehearsal:
+    selected = select(route, event)
+    profiles = await directory.lookup([d.id for d in selected.drafts]) if selected.drafts else []
+    planned = plan(route, event, selected.drafts, profiles, rules.divert)
+    lines = list(_left_out(selected))
+    for delivery in planned.deliveries:
+        lines += _delivery(delivery, rules, now)
+    lines += [
+        Rehearsed(Verdict.DEAD, f.member, reason=f.reason)
+        for f in (*selected.failures, *planned.failures)
+    ]
+    lines += [Rehearsed(Verdict.SUPPRESSED, f.member, reason=f.reason) for f in planned.suppressed]
+    lines += [Rehearsed(Verdict.WAITS, d.id, reason=planned.why_waiting) for d in planned.waiting]
+    return RouteRehearsal(route, tuple(lines))
+
+
+def _left_out(selected: Selected) -> Iterable[Rehearsed]:
+    for identifier in selected.excluded:
+        yield Rehearsed(Verdict.EXCLUDED, identifier, reason=Reason("except"))
+
+
+def _delivery(
+    delivery: Delivery, rules: Ruleset, now: float, condition: str = ""
+) -> Sequence[Rehearsed]:
+    lines = [_line(delivery, rules, now, condition)]
+    for fallback in delivery.fallbacks:
+        causes = " or ".join(sorted(fallback.step.causes))
+        if delivery.barred is not None and delivery.barred.code in fallback.step.causes:
+            lines += _delivery(fallback, rules, now)
+        else:
+            lines += _delivery(fallback, rules, now, f"{delivery.step.id} is {causes}")
+    return lines
+
+
+def _line(delivery: Delivery, rules: Ruleset, now: float, condition: str) -> Rehearsed:
+    message: Message | None = None
+    if delivery.barred is not None:
+        verdict, reason = Verdict.SUPPRESSED, delivery.barred
+    elif has_expired(delivery.expires_at, now):
+        verdict, reason = Verdict.SUPPRESSED, EXPIRED
+    else:
+        try:
+            message = render(delivery, rules.templates, now)
+        except RenderError as error:
+            verdict, reason = Verdict.DEAD, Reason("render_failed", str(error))
+        else:
+            verdict = Verdict.IF if condition else Verdict.NOW
+            reason = Reason("fallback", condition) if condition else None
+    return Rehearsed(
+        verdict,
+        recipient=delivery.recipient.id if delivery.recipient else "",
+        step=delivery.step.id,
+        sink=delivery.step.sink,
+        channel=delivery.step.channel,
+        target=delivery.target.address if delivery.target else "",
+        reason=reason,
+        message=message,
+        key=delivery.key.hex(),
+    )
