@@ -1,0 +1,31 @@
+"""Templates: texts, layouts and samples in, messages out. Pure: another room reads the files."""
+
+from router.templating.check import check_template
+from router.templating.codes import CODES, RenderError
+from router.templating.expressions import Value, compile_expression, compile_value
+from router.templating.limits import Limits
+from router.templating.load import TemplateFile, load_template
+from router.templating.locales import FoundLocale, Locales
+from router.templating.model import Sample, Template
+from router.templating.variables import TYPES, Variable
+from router.templating.view import VIEW_NAMES, View
+
+__all__ = [
+    "CODES",
+    "TYPES",
+    "VIEW_NAMES",
+    "FoundLocale",
+    "Limits",
+    "Locales",
+    "RenderError",
+    "Sample",
+    "Template",
+    "TemplateFile",
+    "Value",
+    "Variable",
+    "View",
+    "check_template",
+    "compile_expression",
+    "compile_value",
+    "load_template",
+]

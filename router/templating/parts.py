@@ -1,0 +1,191 @@
+"""Layout files of a template's folder, compiled to layouts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from router.problems import Problems, did_you_mean, nearest
+from router.templating import escaping
+from router.templating.layouts import (
+    FRONT_MATTER,
+    Bounds,
+    ButtonPieces,
+    ChatLayout,
+    EmailLayout,
+    Layout,
+    PushLayout,
+    WebhookLayout,
+)
+from router.templating.markup import TAGS, unknown_tags
+from router.templating.mjml import compile_mjml
+from router.templating.pieces import Piece, compile_text
+from router.templating.snippets import Field, Snippet
+
+_STYLES = re.compile(r"<style\b", re.IGNORECASE)
+_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutFile:
+    """One layout file, read but not compiled.
+
+    Attributes:
+        path: Inside the folder.
+        kind: ``html``, ``mjml``, ``txt`` or ``json``.
+    """
+
+    path: str
+    kind: str
+    fields: Mapping[str, Field]
+    body: Snippet
+
+
+LocaleFiles = Mapping[str, LayoutFile]
+"""File kind to file, of one channel and one locale."""
+
+
+def compile_layout(
+    channel: str,
+    files: LocaleFiles,
+    general: LocaleFiles,
+    bounds: Bounds,
+    problems: Problems,
+) -> Layout | None:
+    """The layout of one locale; front matter it lacks is the general one's."""
+    fields = _front_matter(channel, files, general, problems)
+    compiler = _Compiler(fields, problems, next(iter(files.values())))
+    match channel:
+        case "email":
+            return compiler.email(files or general, bounds)
+        case "chat":
+            return compiler.chat(files["html"], bounds)
+        case "push":
+            return compiler.push(files["txt"], bounds)
+        case _:
+            body = compile_text(files["json"].body, problems, escaping.JSON)
+            return WebhookLayout(body, bounds) if body else None
+
+
+def _front_matter(
+    channel: str, files: LocaleFiles, general: LocaleFiles, problems: Problems
+) -> Mapping[str, Field]:
+    known = FRONT_MATTER[channel]
+    merged: dict[str, Field] = {}
+    for file in (*general.values(), *files.values()):
+        merged.update(file.fields)
+    for file in files.values():
+        for key, field in file.fields.items():
+            if key not in known:
+                guess = did_you_mean(key, known, "Fields")
+                problems.error("T112", f'{file.path} has no field "{key}".{guess}', field.key_at)
+        if file.kind == "txt" and channel == "email" and len(files) > 1 and file.fields:
+            at = next(iter(file.fields.values())).key_at
+            problems.error("T112", "the mail's front matter stands in its HTML layout", at)
+    return {key: field for key, field in merged.items() if key in known}
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    fields: Mapping[str, Field]
+    problems: Problems
+    first: LayoutFile
+
+    def email(self, files: LocaleFiles, bounds: Bounds) -> EmailLayout | None:
+        subject = self._required("subject")
+        html, has_styles = self._html(files)
+        text = compile_text(files["txt"].body, self.problems) if "txt" in files else None
+        if subject is None or (html is None and text is None):
+            return None
+        return EmailLayout(
+            subject,
+            html,
+            text,
+            self._optional("preheader"),
+            self._optional("reply_to"),
+            has_styles,
+            bounds,
+        )
+
+    def _html(self, files: LocaleFiles) -> tuple[Piece | None, bool]:
+        if "mjml" in files:
+            body = compile_mjml(files["mjml"].body, self.problems)
+        else:
+            body = files["html"].body if "html" in files else None
+        if body is None:
+            return None, False
+        piece = compile_text(body, self.problems, escaping.HTML)
+        return piece, bool(_STYLES.search(body.text))
+
+    def chat(self, file: LayoutFile, bounds: Bounds) -> ChatLayout | None:
+        text = file.body.text
+        for offset, tag in unknown_tags(text):
+            line = text.count("\n", 0, offset) + 1
+            guess = nearest(tag, TAGS)
+            hint = f' Did you mean "{guess}"?' if guess else ""
+            self.problems.error(
+                "T140",
+                f"chat messages have no <{tag}>.{hint} Tags: {', '.join(TAGS)}",
+                file.body.position(line, rf"</?{re.escape(tag)}\b"),
+            )
+        body = compile_text(file.body, self.problems, escaping.HTML)
+        buttons = self._buttons()
+        silent, preview = self._optional("silent"), self._optional("link_preview")
+        for piece in (silent, preview):
+            if piece and piece.template is None and piece.constant not in {"true", "false"}:
+                self.problems.error("T112", "write true or false", piece.snippet.start)
+        return ChatLayout(body, buttons, silent, preview, bounds) if body else None
+
+    def push(self, file: LayoutFile, bounds: Bounds) -> PushLayout | None:
+        title = self._required("title")
+        body = compile_text(file.body, self.problems)
+        if title is None or body is None:
+            return None
+        return PushLayout(title, body, self._optional("image"), self._optional("link"), bounds)
+
+    def _required(self, key: str) -> Piece | None:
+        if key not in self.fields:
+            at = self.first.body.position(1)
+            self.problems.error(
+                "T113", f'{self.first.path} needs "{key}: …" in its front matter', at
+            )
+        return self._optional(key)
+
+    def _optional(self, key: str) -> Piece | None:
+        field = self.fields.get(key)
+        return compile_text(field.snippet, self.problems) if field else None
+
+    def _buttons(self) -> tuple[tuple[ButtonPieces, ...], ...]:
+        field = self.fields.get("buttons")
+        if field is None:
+            return ()
+        lines = field.snippet.text.split("\n")
+        rows = (self._row(field.snippet.line(i)) for i, line in enumerate(lines) if line.strip())
+        return tuple(tuple(row) for row in rows)
+
+    def _row(self, line: Snippet) -> Iterator[ButtonPieces]:
+        for part in _split_outside(line, "|"):
+            halves = _split_outside(part, "->")
+            if len(halves) != 2 or not all(half.text for half in halves):
+                self.problems.error(
+                    "T114",
+                    "write a button as Text -> url, several of one row with | between",
+                    part.start,
+                )
+                continue
+            text, url = (compile_text(half, self.problems) for half in halves)
+            if text and url:
+                yield ButtonPieces(text, url)
+
+
+def _split_outside(line: Snippet, mark: str) -> list[Snippet]:
+    """Parts of a one-line snippet between marks that stand outside of ``{{ }}``."""
+    masked = _EXPRESSION.sub(lambda m: "x" * len(m[0]), line.text)
+    parts: list[Snippet] = []
+    start = 0
+    while (end := masked.find(mark, start)) >= 0:
+        parts.append(line.part(start, end))
+        start = end + len(mark)
+    parts.append(line.part(start, len(line.text)))
+    return parts

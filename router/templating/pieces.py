@@ -1,0 +1,284 @@
+"""One compiled piece of template text: a body, a text, a field of front matter, an expression."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any
+
+from jinja2 import Template, TemplateError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+
+from router.problems import Problems, did_you_mean
+from router.templating import escaping, guard
+from router.templating.bounded import kind
+from router.templating.codes import RenderError
+from router.templating.environment import HTML, JSON_TEXT, JSON_VALUE, TEXT, Environment
+from router.templating.guard import Guarding, Uses
+from router.templating.rendering import Rendering
+from router.templating.snippets import Snippet
+
+MAX_SOURCE = 512 * 1024
+_RESULT = "result"
+_QUOTED = re.compile(r'"(\w+)"')
+_FAILURES: Mapping[type[Exception], str] = {
+    RecursionError: "the template calls itself without end",
+    ZeroDivisionError: "division by zero",
+    OverflowError: "a number is too big",
+    TypeError: "an operation or filter got a value of a kind it can't use",
+    ValueError: "an operation or filter got a value it can't use",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Compiled template text.
+
+    Attributes:
+        names: Names it reads that it does not set itself.
+        uses: What it reads of them.
+        is_native: It has a value of its own type (:meth:`evaluate`), not a text.
+    """
+
+    snippet: Snippet
+    template: Template | None
+    constant: str
+    names: frozenset[str]
+    uses: Uses
+    is_native: bool = False
+
+    def render(self, rendering: Rendering, extra: Mapping[str, Any] | None = None) -> str:
+        """The text; ``extra`` names stand beside those of the message.
+
+        Raises:
+            RenderError: with the place in the file.
+        """
+        if self.template is None:
+            return self.constant
+        meter = rendering.meter
+        chunks: list[str] = []
+        size = 0
+        try:
+            for chunk in self.template.root_render_func(self._context(rendering, extra)):
+                size += len(chunk)
+                meter.check_output(size)
+                chunks.append(chunk)
+        except Exception as error:
+            raise self._failure(error, self.template) from error
+        return "".join(chunks)
+
+    def evaluate(self, rendering: Rendering) -> Any:
+        """The value of an expression, of its own type.
+
+        Raises:
+            RenderError: with the place in the file.
+        """
+        assert self.template is not None
+        try:
+            context = self._context(rendering, None)
+            for _ in self.template.root_render_func(context):
+                pass
+            return _settled(context.vars[_RESULT])
+        except Exception as error:
+            raise self._failure(error, self.template) from error
+
+    def _context(self, rendering: Rendering, extra: Mapping[str, Any] | None) -> Context:
+        assert self.template is not None
+        names = {**rendering.context, **extra} if extra else rendering.context
+        return self.template.new_context(names, shared=True)
+
+    def _failure(self, error: Exception, template: Template) -> RenderError:
+        if isinstance(error, RenderError) and error.position:
+            return error
+        code, text = _explain(error)
+        line = _template_line(error.__traceback__, template)
+        name = _QUOTED.search(text) if code == "T160" else None
+        needle = rf"\b{name[1]}\b" if name else r"\{[{%].*"
+        return RenderError(code, text, self.snippet.position(line, needle))
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    match error:
+        case RenderError():
+            return error.code, error.text
+        case UndefinedError():
+            return "T160", error.message or "a value does not exist"
+        case SecurityError():
+            return "T170", "something that templates may not do"
+        case RecursionError():
+            return "T165", _FAILURES[RecursionError]
+        case _:
+            pass
+    for cls, text in _FAILURES.items():
+        if isinstance(error, cls):
+            return "T164", text
+    return "T164", f"a filter failed ({type(error).__name__})"
+
+
+def _template_line(traceback: TracebackType | None, template: Template) -> int:
+    line = 1
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == template.filename:
+            line = template.get_corresponding_lineno(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return line
+
+
+def _settled(value: Any) -> Any:
+    if hasattr(value, "_fail_with_undefined_error"):
+        str(value)
+    if hasattr(value, "__next__"):
+        value = list(value)
+    if value is not None and kind(value) == "something else" and not isinstance(value, range):
+        raise RenderError("T163", "an expression gave something that is not data")
+    return list(value) if isinstance(value, range) else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    snippet: Snippet
+    env: Environment
+    problems: Problems
+
+    def complain(self, code: str, line: int, needle: str | None, message: str) -> None:
+        self.problems.error(code, message, self.snippet.position(line, needle))
+
+    def parse(self, read: Callable[[], nodes.Template]) -> nodes.Template | None:
+        """The tree, or None after a complaint."""
+        if len(self.snippet.text) > MAX_SOURCE:
+            self.complain("T120", 1, None, f"longer than {MAX_SOURCE} characters")
+            return None
+        try:
+            return read()
+        except TemplateError as error:
+            line = getattr(error, "lineno", 1)
+            message = error.message or "not a template"
+            token = re.search(r"unexpected '(.+?)'|tag '(\w+)'|near '(.+?)'", message)
+            quoted = next((t for t in token.groups() if t), None) if token else None
+            self.complain("T120", line, re.escape(quoted) if quoted else r"\{[{%#].*", message)
+        except (RecursionError, ValueError, MemoryError):
+            self.complain("T120", 1, None, "nested too deep, or a number with too many digits")
+        return None
+
+    def compile(
+        self, tree: nodes.Template, language: escaping.Language | None = None
+    ) -> Piece | None:
+        """The compiled piece, or None after complaints."""
+        try:
+            return self._compile(tree, language)
+        except RecursionError:
+            self.complain("T120", 1, None, "nested too deep")
+            return None
+
+    def _compile(self, tree: nodes.Template, language: escaping.Language | None) -> Piece | None:
+        is_json = language is escaping.JSON
+        if not guard.check(tree, self.env, self.complain, json=is_json):
+            return None
+        if language:
+            before = len(self.problems.found)
+            visit = _write_as_json if is_json else None
+            escaping.Walker(language, self._complain_line, visit).check(tree)
+            if len(self.problems.found) > before:
+                return None
+        names = frozenset(meta.find_undeclared_variables(tree))
+        guarding = Guarding()
+        tree = guarding.visit(tree)
+        tree.set_environment(self.env)
+        start = self.snippet.start
+        name = f"<template {start.file}:{start.line}:{start.column}>"
+        code = self.env.compile(tree, name, name)
+        template = Template.from_code(self.env, code, {}, None)
+        return Piece(self.snippet, template, "", names, guarding.uses)
+
+    def _complain_line(self, code: str, line: int, message: str) -> None:
+        self.complain(code, line, r"\{[{%].*", message)
+
+
+def _write_as_json(value: nodes.Expr, state: str) -> nodes.Expr:
+    if isinstance(value, nodes.Filter) and value.name == "tojson" and value.node:
+        value = value.node
+    name = JSON_TEXT if state == "inside" else JSON_VALUE
+    return nodes.Filter(value, name, [], [], None, None, lineno=value.lineno)
+
+
+def compile_text(
+    snippet: Snippet, problems: Problems, language: escaping.Language | None = None
+) -> Piece | None:
+    """A piece that renders to text; None if it has errors, which are in ``problems``.
+
+    Args:
+        language: HTML escapes values, JSON serialises them, None writes them as they are.
+    """
+    env = HTML if language is escaping.HTML else TEXT
+    if language is None and not re.search(r"\{[{%#]", snippet.text):
+        return Piece(snippet, None, snippet.text, frozenset(), Uses())
+    compiler = _Compiler(snippet, env, problems)
+    tree = compiler.parse(lambda: env.parse(snippet.text))
+    return compiler.compile(tree, language) if tree else None
+
+
+def compile_native(snippet: Snippet, problems: Problems, *, bare: bool = False) -> Piece | None:
+    """A piece whose value keeps its type: ``{{ expr }}``, or ``expr`` if ``bare``.
+
+    Text around the one expression makes it a piece that renders to text instead.
+    """
+    compiler = _Compiler(snippet, TEXT, problems)
+    read = _bare if bare else TEXT.parse
+    tree = compiler.parse(lambda: read(snippet.text))
+    if tree is None:
+        return None
+    only = tree.body[0] if len(tree.body) == 1 else None
+    if isinstance(only, nodes.Output) and len(only.nodes) == 1:
+        tree = _assigning(only.nodes[0])
+    piece = compiler.compile(tree)
+    is_native = bool(tree.body) and isinstance(tree.body[0], nodes.Assign)
+    return replace(piece, is_native=is_native) if piece else None
+
+
+def _bare(text: str) -> nodes.Template:
+    parser = Parser(TEXT, text, state="variable")
+    expression = parser.parse_expression()
+    if not parser.stream.eos:
+        parser.fail(f"unexpected '{parser.stream.current.value}'", parser.stream.current.lineno)
+    return _assigning(expression)
+
+
+def _assigning(expression: nodes.Expr) -> nodes.Template:
+    target = nodes.Name(_RESULT, "store", lineno=expression.lineno)
+    assignment = nodes.Assign(target, expression, lineno=expression.lineno)
+    return nodes.Template([assignment], lineno=1)
+
+
+def check_names(
+    piece: Piece,
+    known: Collection[str],
+    fields: Mapping[str, Collection[str]],
+    problems: Problems,
+    label: str = "Names",
+) -> None:
+    """Complains about names the piece reads that don't exist, and about unknown fields.
+
+    Args:
+        fields: For names whose fields are known: which they have.
+    """
+    lines = piece.snippet.text.split("\n")
+    for name in sorted(piece.names - set(known)):
+        pattern = rf"(?<![\w.\"']){re.escape(name)}\b(?!\s*=[^=])"
+        line = next((n for n, text in enumerate(lines, 1) if re.search(pattern, text)), 1)
+        problems.error(
+            "T121",
+            f'unknown name "{name}".{did_you_mean(name, sorted(known), label)}',
+            piece.snippet.position(line, pattern),
+        )
+    for name, attribute, line in piece.uses.fields:
+        if name in piece.names and name in fields and attribute not in fields[name]:
+            guess = did_you_mean(attribute, sorted(fields[name]), "Fields")
+            problems.error(
+                "T122",
+                f'{name} has no field "{attribute}".{guess}',
+                piece.snippet.position(line, rf"\b{name}\.{attribute}\b"),
+            )

@@ -1,0 +1,186 @@
+"""``texts/<locale>.txt``: the words of a template in each language, read as ``t``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router.problems import Position, Problems, nearest
+from router.templating.bounded import kind
+from router.templating.codes import RenderError
+from router.templating.filters import plural_category
+from router.templating.locales import PLURAL_FORMS, Locales, needed_plural_forms
+from router.templating.names import TemplateFunction, TemplateNames
+from router.templating.pieces import Piece, compile_text
+from router.templating.rendering import Rendering
+from router.templating.snippets import Field
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText(TemplateFunction):
+    """A text without plural forms: ``t.subject``, or ``t.hello(name=…)`` with names of its own."""
+
+    piece: Piece
+
+    def invoke(self, rendering: Rendering, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        if args:
+            raise RenderError("T126", "a text without plural forms takes no count")
+        return self.piece.render(rendering, kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class PluralText(TemplateFunction):
+    """A text with plural forms: ``t.comments(count)``; the count is ``n`` in it."""
+
+    forms: Mapping[str, Piece]
+
+    def invoke(self, rendering: Rendering, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        if len(args) != 1:
+            raise RenderError("T126", "a text with plural forms takes one count")
+        count = args[0]
+        if not isinstance(count, int | float) or isinstance(count, bool):
+            raise RenderError("T126", f"a count is a number, not {kind(count)}")
+        category = plural_category(rendering.locale, count)
+        piece = self.forms.get(category) or self.forms.get("other") or self.forms.get("many")
+        if piece is None:
+            raise RenderError("T131", f'the text has no plural form "{category}"')
+        return piece.render(rendering, {"n": count, **kwargs})
+
+
+Text = PlainText | PluralText
+
+
+def pieces_of(text: Text) -> Sequence[Piece]:
+    """Every piece the text is made of."""
+    return list(text.forms.values()) if isinstance(text, PluralText) else [text.piece]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue(TemplateNames):
+    """``t`` for one locale.
+
+    Attributes:
+        borrowed: Keys whose words come from another locale's file.
+    """
+
+    texts: Mapping[str, Text]
+    borrowed: frozenset[str] = frozenset()
+
+    def find(self, name: str) -> TemplateFunction | None:
+        return self.texts.get(name)
+
+    def names(self) -> list[str]:
+        return list(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """One locale's file, compiled."""
+
+    locale: str
+    start: Position
+    texts: Mapping[str, Text]
+    key_at: Mapping[str, Position]
+
+
+def compile_file(
+    locale: str, start: Position, fields: Mapping[str, Field], problems: Problems
+) -> TextFile:
+    """Compiles a file's texts and demands the plural forms of its language."""
+    plain: dict[str, Text] = {}
+    forms: dict[str, dict[str, Piece]] = {}
+    key_at: dict[str, Position] = {}
+    for field in fields.values():
+        key, _, form = field.key.partition(".")
+        if form and form not in PLURAL_FORMS:
+            problems.error(
+                "T110",
+                f'"{form}" is no plural form; forms are {", ".join(PLURAL_FORMS)}',
+                field.key_at,
+            )
+            continue
+        piece = compile_text(field.snippet, problems)
+        if (key in plain) if form else (key in forms):
+            problems.error("T111", f'"{key}" stands both with and without forms', field.key_at)
+        key_at.setdefault(key, field.key_at)
+        if piece and form:
+            forms.setdefault(key, {})[form] = piece
+        elif piece:
+            plain[key] = PlainText(piece)
+    for key, given in forms.items():
+        _check_forms(locale, key, given, key_at[key], problems)
+        plain.setdefault(key, PluralText(given))
+    return TextFile(locale, start, plain, key_at)
+
+
+def _check_forms(
+    locale: str, key: str, given: Mapping[str, Piece], at: Position, problems: Problems
+) -> None:
+    needed = needed_plural_forms(locale)
+    lacking = [form for form in needed if form not in given]
+    if lacking:
+        keys = ", ".join(f"{key}.{form}" for form in lacking)
+        problems.error("T131", f'{keys} missing: "{locale}" has the forms {", ".join(needed)}', at)
+
+
+def check_files(
+    files: Mapping[str, TextFile],
+    locales: Locales,
+    required_at: Mapping[str, Position],
+    problems: Problems,
+) -> None:
+    """Every required locale has every text of the default, and of the same kind."""
+    if not files:
+        return
+    default = files.get(locales.default)
+    for locale in dict.fromkeys((*locales.required, locales.default)):
+        if locale not in files:
+            problems.error(
+                "T130",
+                f"locale {locale} has no texts: texts/{locale}.txt is missing",
+                required_at.get(locale),
+            )
+    if default is None:
+        return
+    for file in files.values():
+        if file is not default:
+            _compare(file, default, file.locale in locales.required, problems)
+
+
+def _compare(file: TextFile, default: TextFile, is_required: bool, problems: Problems) -> None:
+    for key, text in default.texts.items():
+        there = default.key_at[key]
+        if key not in file.texts:
+            if is_required and key not in file.key_at:
+                problems.error(
+                    "T130",
+                    f'text "{key}" is missing in locale {file.locale}',
+                    file.start,
+                    related=((there, f"locale {default.locale} has it"),),
+                )
+        elif type(file.texts[key]) is not type(text):
+            problems.error(
+                "T126",
+                f'text "{key}" has plural forms in one of {file.locale} and {default.locale} only',
+                file.key_at[key],
+                related=((there, f"in locale {default.locale}"),),
+            )
+    for key, at in file.key_at.items():
+        if key not in default.key_at:
+            guess = nearest(key, default.key_at)
+            hint = f' Did you mean "{guess}"?' if guess else ""
+            problems.warn("T132", f'locale {default.locale} has no text "{key}".{hint}', at)
+
+
+def catalogues(files: Mapping[str, TextFile], locales: Locales) -> Mapping[str, Catalogue]:
+    """``t`` for each locale that has a file, gaps filled along its fallbacks."""
+    made: dict[str, Catalogue] = {}
+    for locale in files:
+        texts: dict[str, Text] = {}
+        for step in reversed(locales.chain(locale)):
+            if step in files:
+                texts.update(files[step].texts)
+        borrowed = frozenset(texts) - frozenset(files[locale].texts)
+        made[locale] = Catalogue(texts, borrowed)
+    return made
