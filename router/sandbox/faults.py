@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final, get_args
 
 ANY_TARGET = "*"
 """A plan for this target holds for every target without one of its own."""
@@ -14,6 +14,7 @@ UNREAD = "<unread>"
 """A plan for this target strikes HTTP calls before their body is read."""
 
 Kind: TypeAlias = Literal["answer", "reset", "close", "stall", "drip", "cut", "truncate", "html"]
+Command: TypeAlias = Literal["RCPT", "DATA", "."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Fault:
         headers: Of ``answer``.
         body: Of ``answer``; for SMTP the reply's text, beginning with its enhanced code.
         seconds: How long ``stall`` and ``drip`` take.
-        command: For SMTP: at which command the fault strikes; ``.`` is the end of the data.
+        command: For a mail's recipient: when the fault strikes; ``.`` is the end of the data.
     """
 
     kind: Kind
@@ -40,7 +41,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: str = ""
     seconds: float = 30.0
-    command: Literal["CONNECT", "MAIL", "RCPT", "DATA", "."] = "RCPT"
+    command: Command = "RCPT"
 
     @property
     def needs_effect(self) -> bool:
@@ -53,8 +54,12 @@ class Fault:
 
         Raises:
             TypeError: a field is unknown or missing.
+            ValueError: there is no such kind or command.
         """
-        return cls(**fields)
+        fault = cls(**fields)
+        if fault.kind not in get_args(Kind) or fault.command not in get_args(Command):
+            raise ValueError(f"no fault {fault.kind!r} at {fault.command!r}")
+        return fault
 
 
 def answer(status: int, body: str = "", headers: Mapping[str, str] | None = None) -> Fault:

@@ -66,14 +66,14 @@ class MailServer:
                         await session.start_tls()
                     await session.run()
 
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port) as tcp:
-            failure: Exception | None = None
-            async with anyio.create_task_group() as group:
-                group.start_soon(tcp.serve, handle)
-                try:
-                    yield int(tcp.extra(SocketAttribute.local_port))
-                except Exception as error:  # leaves as it is, not wrapped into the group's
-                    failure = error
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+        try:
+            async with listener, anyio.create_task_group() as group:
+                group.start_soon(listener.serve, handle)
+                yield int(listener.extra(SocketAttribute.local_port))
                 group.cancel_scope.cancel()
-            if failure is not None:
-                raise failure
+        except BaseExceptionGroup as errors:
+            first, *others = errors.exceptions
+            if others:
+                raise
+            raise first from None  # the block's error leaves as it came

@@ -1,0 +1,32 @@
+"""A sandbox started by hand tells where everything stands."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from router.sandbox import DEFAULT_PORTS, run_sandbox
+from router.sandbox.process import free_port
+from tests.contract.sandbox.builders import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_prints_addresses_and_serves_until_cancelled() -> None:
+    ports = {name: free_port() for name in DEFAULT_PORTS}
+    said: list[str] = []
+    complete = anyio.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("telegram_token"):
+            complete.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run_sandbox, say, ports)
+        with anyio.fail_after(5):
+            await complete.wait()
+        for port in ports.values():
+            assert any(line.endswith(f":{port}") for line in said)
+        assert (await call("GET", f"http://127.0.0.1:{ports['control']}/record")).status == 200
+        group.cancel_scope.cancel()
