@@ -104,18 +104,15 @@ class ContentLinker:
         )
 
     def _variables(self, template: Template, fields: Fields) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        for node in (self.variables, fields.mapping("with")):
-            for name, entry in (node.entries if node else {}).items():
-                if name not in template.variables:
-                    continue
-                value = compile_value(entry.node.plain(), entry.node.at, self.problems)
-                if value is not None:
-                    values[name] = value
         own = fields.mapping("with")
         if own is not None:
             check_variables(own, template, self.problems)
-        return values
+        return {
+            name: compile_value(value, value.at, self.problems)
+            for given in (self.variables, own)
+            for name, value in (given.items() if given else ())
+            if name in template.variables
+        }
 
     def _request(
         self, node: Node | None, own: Chosen | None, fields: Fields, facts: SinkFacts
@@ -174,20 +171,16 @@ def link_request(fields: Fields) -> RequestContent:
         params=params,
         query=_values(fields, "query"),
         headers=_values(fields, "headers"),
-        json=None if json is None else compile_value(json.plain(), json.at, problems),
+        json=None if json is None else compile_value(json, json.at, problems),
         form=_values(fields, "form") if "form" in bodies else None,
-        text=None if text is None else compile_value(text.plain(), text.at, problems),
+        text=None if text is None else compile_value(text, text.at, problems),
     )
 
 
 def _values(fields: Fields, key: str) -> dict[str, Value]:
     node = fields.mapping(key)
-    found: dict[str, Value] = {}
-    for name, entry in (node.entries if node else {}).items():
-        value = compile_value(entry.node.plain(), entry.node.at, fields.problems)
-        if value is not None:
-            found[name] = value
-    return found
+    entries = node.items() if node else ()
+    return {name: compile_value(one, one.at, fields.problems) for name, one in entries}
 
 
 def _check_places(fields: Fields, path: str, params: Mapping[str, Value]) -> None:

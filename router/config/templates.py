@@ -7,7 +7,6 @@ from pathlib import Path
 
 from router.config.contents import Templates
 from router.config.files import Files
-from router.config.hashing import digest_of
 from router.nodes import Node
 from router.problems import Position, Problems
 from router.templating import Template, TemplateFile, load_template
@@ -22,7 +21,7 @@ class TemplateSet:
     """All templates of a project.
 
     Attributes:
-        digests: Of each folder's content, by name.
+        digests: Of each folder's content, by name, where it has no mistake.
         places: The first line of each ``template.yaml``.
     """
 
@@ -48,13 +47,13 @@ def read_templates(document: Node, files: Files, problems: Problems) -> Template
     for path in sorted(p for p in folder.iterdir() if _is_template(p)):
         names.append(path.name)
         contents = _read_folder(path, files)
-        found.digests[path.name] = digest_of({n: file.text for n, file in contents.items()})
         described = contents.get("template.yaml")
         if described is not None:
             found.places[path.name] = Position(described.source, 1, 1)
         template = load_template(path.name, contents, problems)
         if template is not None:
             loaded[path.name] = template
+            found.digests[path.name] = template.digest
     return found
 
 
