@@ -1,0 +1,24 @@
+"""Both embedded kinds pass the suite that every ledger passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.testing.ledgers import DurableLedgerConformance, LedgerConformance
+from tests.contract.ledger.stores import MemoryStore, SqliteStore
+
+
+@pytest.mark.anyio
+class TestMemory(LedgerConformance):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+
+@pytest.mark.anyio
+class TestSqlite(DurableLedgerConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> SqliteStore:
+        return SqliteStore(tmp_path / "ledger.db")
