@@ -45,13 +45,49 @@ async def test_group_member_reads_and_commits_with_metadata(
     await _round_trip(topic, unique("group"), bootstrap_servers=broker.bootstrap)
 
 
+_HOLD_PARTITION = """
+import asyncio, sys
+from aiokafka import AIOKafkaConsumer
+
+async def main(bootstrap, topic, group):
+    async with AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
+        session_timeout_ms=2000, heartbeat_interval_ms=500, enable_auto_commit=False,
+    ) as consumer:
+        print((await consumer.getone()).offset, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
 @pytest.mark.kill
-async def test_evicting_broker_serves_groups(
+async def test_killed_member_loses_its_partitions_to_another(
     evicting_broker: Broker, unique: Callable[[str], str]
 ) -> None:
-    topic = unique("orders")
+    topic, group = unique("orders"), unique("group")
+    bootstrap = evicting_broker.bootstrap
     await create_topic(evicting_broker, topic)
-    await _round_trip(topic, unique("group"), bootstrap_servers=evicting_broker.bootstrap)
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(topic, b"value")
+    command = [sys.executable, "-c", _HOLD_PARTITION, bootstrap, topic, group]
+    async with await anyio.open_process(command) as member:
+        assert member.stdout is not None
+        with anyio.fail_after(20):
+            assert int(await member.stdout.receive()) == 0
+        member.send_signal(signal.SIGKILL)
+        await member.wait()
+
+    async with AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        auto_offset_reset="earliest",
+        session_timeout_ms=2000,
+        heartbeat_interval_ms=500,
+    ) as survivor:
+        with anyio.fail_after(30):
+            assert (await survivor.getone()).offset == 0
 
 
 @pytest.mark.kafka
