@@ -33,7 +33,18 @@ SCALARS = st.one_of(
     st.sampled_from(["1.0", "2026-01-01T00:00:00Z", "MQ==", "text/plain"]),
 )
 FIELDS = st.sampled_from(
-    "id type time subject source specversion data data_base64 meta datacontenttype".split()
+    [
+        "id",
+        "type",
+        "time",
+        "subject",
+        "source",
+        "specversion",
+        "data",
+        "data_base64",
+        "meta",
+        "datacontenttype",
+    ]
 )
 JSON = st.recursive(
     st.dictionaries(FIELDS, SCALARS, max_size=8),
