@@ -55,11 +55,13 @@ class ContentLinker:
 
     Attributes:
         chosen: The route's template, for steps that name none.
+        is_named: The route names one, be it known or not.
         variables: The route's ``with:``, below the step's own.
     """
 
     templates: Templates
     chosen: Chosen | None
+    is_named: bool
     variables: Node | None
     problems: Problems
 
@@ -80,8 +82,11 @@ class ContentLinker:
         if chosen is None:
             if facts.channel is Channel.REQUEST:
                 return PayloadContent()
-            message = f'sink "{facts.name}" sends {facts.channel} messages: template: is missing'
-            self.problems.error("T004", message, at)
+            if not self.is_named:
+                message = (
+                    f'sink "{facts.name}" sends {facts.channel} messages: template: is missing'
+                )
+                self.problems.error("T004", message, at)
             return None
         template = self.templates.loaded.get(chosen.name)
         if template is None:

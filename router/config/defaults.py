@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
-from router.config.fields import Fields, read_expires
+from router.config.fields import Fields, a_kind, read_expires
 from router.messages import Channel
 from router.nodes import Node
 from router.planning import Category, InDoubtRule, OnUnknown
@@ -49,7 +49,7 @@ class Layer:
 def read_layer(node: Node, what: str, problems: Problems) -> Layer:
     """The defaults that a ``defaults:`` mapping holds."""
     if not node.is_mapping:
-        problems.error("R203", f"{what} must be a mapping, not {node.kind()}", node.at)
+        problems.error("R203", f"{what} must be a mapping, not {a_kind(node)}", node.at)
         return Layer()
     values = Fields(node, what, problems)
     values.allow(DEFAULT_KEYS)

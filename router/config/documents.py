@@ -254,7 +254,7 @@ class _Reader:
             return Node(value, at, is_new=True)
         if tag == "!include" and self.include is not None:
             self.is_raw = True
-            return self.include(text, at) or Node({}, at)
+            return self.include(text, at) or Node(Raw.of("", tag, True), at)
         self._unknown_tag(tag, at)
         return Node(text, at)
 

@@ -9,7 +9,7 @@ from router.config.scalars import Raw
 from router.nodes import Node
 from router.problems import Problems, did_you_mean
 from router.routing import Path, parse_path
-from router.values import parse_duration
+from router.values import Secret, parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Fields:
         if isinstance(node.value, str) and node.value.strip():
             return str(node.value)
         if isinstance(node.value, int | float) and not isinstance(node.value, bool):
-            self.wrong(key, node, f'text; write "{node.value}" in quotes')
+            message = f'{key} of {self.what} must be text; write "{node.value}"'
+            self.problems.error("R203", message, node.at)
         else:
             self.wrong(key, node, "text")
         return None
@@ -63,7 +64,9 @@ class Fields:
             return None
         if isinstance(node.value, int) and not isinstance(node.value, bool) and node.value > 0:
             return node.value
-        self.wrong(key, node, "a whole number above 0")
+        if not isinstance(node.value, Raw | Secret):
+            message = f"{key} of {self.what} must be a whole number above 0"
+            self.problems.error("R203", message, node.at)
         return None
 
     def choice(self, key: str, choices: Sequence[str]) -> str | None:
@@ -90,16 +93,23 @@ class Fields:
         return None if node is None else read_path(node, key, roots, self.problems)
 
     def wrong(self, key: str, node: Node, wanted: str) -> None:
-        if not isinstance(node.value, Raw):
-            message = f"{key} of {self.what} must be {wanted}, not {node.kind()}"
+        """Reports a value of another kind; one that has its own problem already is passed over."""
+        if not isinstance(node.value, Raw | Secret):
+            message = f"{key} of {self.what} must be {wanted}, not {a_kind(node)}"
             self.problems.error("R203", message, node.at)
+
+
+def a_kind(node: Node) -> str:
+    """The node's kind with its article."""
+    kind = node.kind()
+    return kind if kind in ("text", "null", "true or false") else f"a {kind}"
 
 
 def read_choice(node: Node, key: str, choices: Sequence[str], problems: Problems) -> str | None:
     """One of the choices, or None after a problem."""
     if isinstance(node.value, str) and node.value in choices:
         return node.value
-    given = str(node.value) if node.is_scalar else node.kind()
+    given = str(node.value) if node.is_scalar else a_kind(node)
     hint = did_you_mean(given, choices, "Choices")
     problems.error("R211", f'{key} can\'t be "{given}".{hint}', node.at)
     return None
@@ -107,10 +117,10 @@ def read_choice(node: Node, key: str, choices: Sequence[str], problems: Problems
 
 def read_path(node: Node, key: str, roots: Sequence[str], problems: Problems) -> Path | None:
     """A path, or None after a problem."""
-    if isinstance(node.value, Raw):
+    if isinstance(node.value, Raw | Secret):
         return None
     if not isinstance(node.value, str):
-        message = f"{key} takes a path into the event, such as data.user_id, not {node.kind()}"
+        message = f"{key} takes a path into the event, such as data.user_id, not {a_kind(node)}"
         problems.error("R203", message, node.at)
         return None
     if "{{" in node.value:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router.config.documents import Document
+from router.config.fields import a_kind
 from router.config.files import Files
 from router.config.hashing import digest_of
 from router.config.overlay import NAMED, merge, refuse_new
@@ -157,7 +158,7 @@ class _Load:
     def _mapping(self, node: Node) -> Node | None:
         if node.is_mapping:
             return node
-        message = f"this file must be a mapping of sections, not {node.kind()}"
+        message = f"this file must be a mapping of sections, not {a_kind(node)}"
         self.problems.error("S004", message, node.at)
         return None
 
@@ -184,6 +185,8 @@ class _Load:
         divert = sections.divert()
         delivery = sections.settings("delivery", DeliverySettings)
         dead_letters = sections.settings("dead_letters", DeadLetterSettings)
+        if dead_letters is not None:
+            sections.check_loops(dead_letters)
         admin = sections.settings("admin", AdminSettings)
         logs = sections.settings("logs", LogSettings)
         templates = read_templates(document, self.files, self.problems)

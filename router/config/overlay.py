@@ -6,6 +6,7 @@ whose ``type`` the overlay changes is replaced whole: the old type's options mea
 
 from __future__ import annotations
 
+from router.config.fields import a_kind
 from router.nodes import Entry, Node
 from router.problems import Position, Problems, did_you_mean
 
@@ -76,7 +77,7 @@ def _put(entries: dict[str, Entry], key: str, entry: Entry, path: str, problems:
     if (old.node.is_mapping or old.node.is_sequence) and new.kind() != old.node.kind():
         problems.error(
             "E008",
-            f"{path} is a {old.node.kind()} in router.yaml, here it is {new.kind()}",
+            f"{path} is {a_kind(old.node)} in router.yaml, here it is {a_kind(new)}",
             new.at,
             ((old.key_at, "defined here"),),
         )

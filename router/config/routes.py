@@ -21,8 +21,9 @@ from router.config.defaults import (
     read_on_unknown,
     read_policy,
 )
-from router.config.fields import Fields
+from router.config.fields import Fields, a_kind
 from router.config.hashing import digest_of
+from router.config.scalars import Raw
 from router.config.selections import link_selection
 from router.config.steps import STEP_KEYS, Sinks, StepLinker, read_lines
 from router.nodes import Entry, Node
@@ -114,8 +115,9 @@ class RouteLinker:
             message = f'a route can\'t be called "{name}"; {NAME_RULE}'
             self.problems.error("R205", message, entry.key_at)
         if not entry.node.is_mapping:
-            message = f'route "{name}" must be a mapping, not {entry.node.kind()}'
-            self.problems.error("R203", message, entry.node.at)
+            message = f'route "{name}" must be a mapping, not {a_kind(entry.node)}'
+            if not isinstance(entry.node.value, Raw):
+                self.problems.error("R203", message, entry.node.at)
             return
         before = len(self.problems.found)
         route = self._link(name, entry, defaults)
@@ -129,7 +131,9 @@ class RouteLinker:
         layer = self._layer(fields, defaults)
         selection = link_selection(fields)
         chosen = choose_template(fields, self.templates, problems)
-        contents = ContentLinker(self.templates, chosen, fields.mapping("with"), problems)
+        contents = ContentLinker(
+            self.templates, chosen, "template" in node.entries, fields.mapping("with"), problems
+        )
         has_recipients = "recipient" in node.entries or "recipients" in node.entries
         deliver = fields.sequence("deliver")
         lines = read_lines(deliver, fields.what, problems) if deliver else []

@@ -31,7 +31,8 @@ class Raw(str):
     """A scalar that still has to be resolved: it holds ``${NAME}``, ``$$`` or a tag.
 
     Attributes:
-        tag: ``!env``, ``!file``, ``!secret`` or empty.
+        tag: ``!env``, ``!file``, ``!secret``, ``!include`` (of a file that can't be read, and so
+            stays unresolved), or empty.
         is_plain: It was written without quotes, so its text may be typed.
     """
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from router import directories, ledger, sinks, sources
 from router.config.components import link_component, named
 from router.config.defaults import Categories, Layer, read_category, read_layer
-from router.config.fields import Fields
+from router.config.fields import Fields, a_kind
 from router.config.models import secret_nodes
 from router.config.settings import (
     AdminSettings,
@@ -83,6 +83,19 @@ class Sections:
     def sources(self) -> dict[str, SourceConfig]:
         return {name: found[1] for name, _, found in self._named("sources") if found is not None}
 
+    def check_loops(self, dead_letters: DeadLetterSettings) -> None:
+        """What the router writes must not come back to it as events."""
+        written = {dead_letters.topic: "dead letters", dead_letters.replay_topic: "replays"}
+        for name, source in (self.node.get("sources") or self.node).items():
+            topics = source.get("topics")
+            for topic in topics.nodes if topics else ():
+                if topic.value in written:
+                    message = (
+                        f'source "{name}" reads {topic.value}, where the router writes'
+                        f" {written[str(topic.value)]}"
+                    )
+                    self.problems.error("S007", message, topic.at)
+
     def sinks(self) -> tuple[dict[str, SinkConfig], dict[str, SinkFacts]]:
         """Configurations, and what planning knows of each."""
         configs: dict[str, SinkConfig] = {}
@@ -142,7 +155,7 @@ class Sections:
         for name, entry in entries.items():
             layers[name] = Layer()
             if not entry.node.is_mapping:
-                message = f'category "{name}" must be a mapping, not {entry.node.kind()}'
+                message = f'category "{name}" must be a mapping, not {a_kind(entry.node)}'
                 self.problems.error("R203", message, entry.node.at)
                 continue
             known[name], layers[name] = read_category(name, entry.node, self.problems)
@@ -161,7 +174,7 @@ class Sections:
         if node is None:
             return None
         if not node.is_mapping:
-            message = f"divert must be a mapping of channels, not {node.kind()}"
+            message = f"divert must be a mapping of channels, not {a_kind(node)}"
             self.problems.error("S004", message, node.at)
             return None
         channels = [str(channel) for channel in Channel]

@@ -140,7 +140,7 @@ class StepLinker:
         per = fields.choice("per", ("recipient", "event"))
         facts = self.sinks.facts.get(line.sink)
         if facts is None:
-            if line.sink not in self.sinks.names:
+            if line.sink not in self.sinks.names and self.sinks.names:
                 hint = did_you_mean(line.sink, self.sinks.names, "Sinks")
                 message = f'unknown sink "{line.sink}".{hint}'
                 self.problems.error("R101", message, line.sink_at)
@@ -199,7 +199,8 @@ class StepLinker:
     def _address(self, key: str, node: Node, facts: SinkFacts) -> Target | None:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, str | int):
-            self.problems.error("R203", f"to.{key} must be text, not {node.kind()}", node.at)
+            fields = Fields(node, "the step", self.problems)
+            fields.wrong(f"to.{key}", node, "text")
             return None
         address = str(value)
         kind = key if facts.address_kind == "any" else facts.address_kind

@@ -61,6 +61,8 @@ def resolve(node: Node, variables: Variables, problems: Problems, *, typed: bool
 def _scalar(
     raw: Raw, at: Position, variables: Variables, problems: Problems, typed: bool
 ) -> str | int | float | bool | Secret | None:
+    if raw.tag == "!include":
+        return raw
     if raw.tag:
         if not variables.read_secrets:
             return Secret(None)

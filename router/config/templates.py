@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from os.path import normpath
 from pathlib import Path
 
 from router.config.contents import Templates
+from router.config.fields import a_kind
 from router.config.files import Files
 from router.nodes import Node
 from router.problems import Position, Problems
@@ -34,9 +36,10 @@ def read_templates(document: Node, files: Files, problems: Problems) -> Template
     """Every template below the folder that ``templates:`` names."""
     written = document.get("templates")
     if written is not None and not isinstance(written.value, str):
-        problems.error("S004", f"templates must be a folder, not {written.kind()}", written.at)
+        problems.error("S004", f"templates must be a folder, not {a_kind(written)}", written.at)
         return TemplateSet(Templates({}, ()))
-    folder = files.root / (str(written.value) if written else DEFAULT_FOLDER)
+    named = str(written.value) if written else DEFAULT_FOLDER
+    folder = Path(normpath(files.root / named))
     if not folder.is_dir():
         if written is not None:
             problems.error("E009", f"there is no folder {folder.as_posix()}", written.at)

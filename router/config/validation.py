@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from router.config.fields import a_kind
 from router.config.models import keys_of, models_at
 from router.config.scalars import Raw
 from router.nodes import Node
@@ -51,7 +52,7 @@ def validate(model: type[ModelT], node: Node, what: str, problems: Problems) -> 
         what: How an operator would call it, such as ``sink "mail"``.
     """
     if not node.is_mapping:
-        problems.error("S004", f"{what} must be a mapping, not {node.kind()}", node.at)
+        problems.error("S004", f"{what} must be a mapping, not {a_kind(node)}", node.at)
         return None
     values: dict[str, Any] = node.plain()
     tried = 0
