@@ -1,0 +1,144 @@
+"""The shipped configuration and templates are whole: they load, render and reach people."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from router.config.loading import environments, load_project
+from router.config.project import Project
+from router.directories._people import read_people
+from router.events import Event
+from router.messages import Target
+from router.planning import Delivery, plan, render, select
+from router.recipients import Unknown
+from router.routing import evaluate
+from router.sandbox import telegram, webhook
+from router.sandbox.webapi import Credentials
+from router.templating import Sample, Template, check_template
+
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "config"
+
+
+@cache
+def project(environment: str | None = "dev") -> Project:
+    loaded = load_project(CONFIG, environment, environ={}, read_secrets=False)
+    assert not loaded.problems, "\n".join(p.render() for p in loaded.problems)
+    assert loaded.project is not None
+    return loaded.project
+
+
+def samples() -> list[tuple[Template, Sample]]:
+    return [(t, sample) for t in project().templates.values() for sample in t.samples]
+
+
+@pytest.mark.parametrize("environment", [None, "dev", "stage", "prod"])
+def test_every_environment_loads_without_a_finding_and_without_secrets(
+    environment: str | None,
+) -> None:
+    assert project(environment).routes
+
+
+def test_the_sandboxes_secrets_are_all_that_development_needs() -> None:
+    environ = {
+        "TELEGRAM_TOKEN": telegram.TOKEN,
+        "ACCOUNTING_SECRET": webhook.SECRET,
+        "CRM_TOKEN": Credentials().bearer,
+    }
+    loaded = load_project(CONFIG, "dev", environ=environ)
+    assert [p.render() for p in loaded.problems] == []
+
+
+def test_these_are_the_environments() -> None:
+    assert environments(CONFIG) == ["dev", "prod", "stage"]
+    assert [project(name).production for name in environments(CONFIG)] == [False, True, False]
+
+
+def test_every_sample_renders_in_every_channel_and_locale() -> None:
+    for template in project().templates.values():
+        assert [p.render() for p in check_template(template)] == []
+        assert set(template.locales.required) == {"en", "ru"}
+        assert len(template.samples) >= 2
+
+
+def test_every_route_is_shown_by_a_sample_event() -> None:
+    events = [sample.view.event for _, sample in samples()]
+    unseen = {
+        route.id
+        for route in project().routes.values()
+        if not any(evaluate(route.match, event) for event in events)
+    }
+    assert unseen == set()
+
+
+def test_sample_events_are_distinct_and_come_in_on_topics_that_are_read() -> None:
+    events = [s.view.event for _, s in samples() if s.view.event.id != "sample"]
+    assert len({e.id for e in events}) == len(events) >= 20
+    assert {e.topic for e in events} == {"payments", "boards", "identity"}
+
+
+def test_samples_describe_the_people_of_the_directory() -> None:
+    people = read_people((CONFIG / "people.yaml").read_text("utf-8"), ".yaml")
+    for template, sample in samples():
+        recipient = sample.view.recipient
+        if recipient is not None and template.name != "email-confirmation":
+            assert people[recipient.id] == recipient
+
+
+def test_all_mails_share_one_look() -> None:
+    sheets = {
+        path.parent.name: re.search(r"<style>.*</style>", path.read_text("utf-8"), re.DOTALL)
+        for path in (ROOT / "templates").glob("*/email.html")
+    }
+    assert len(sheets) >= 8
+    assert len({sheet[0] for sheet in sheets.values() if sheet}) == 1
+
+
+def deliveries(event: Event) -> list[Delivery]:
+    """Everything that the event comes to, fallbacks included."""
+    people = read_people((CONFIG / "people.yaml").read_text("utf-8"), ".yaml")
+    found: list[Delivery] = []
+    for route in project().routes.values():
+        if not evaluate(route.match, event):
+            continue
+        selected = select(route, event)
+        drafts = selected.drafts
+        planned = plan(route, event, drafts, [people.get(d.id) or Unknown(d.id) for d in drafts])
+        assert (*selected.failures, *planned.failures, *planned.waiting) == ()
+        queue = list(planned.deliveries)
+        while queue:
+            delivery = queue.pop()
+            found.append(delivery)
+            queue += delivery.fallbacks
+    return found
+
+
+def test_every_sample_event_can_be_delivered_by_its_routes() -> None:
+    events = [s.view.event for _, s in samples() if s.view.event.id != "sample"]
+    sinks: set[str] = set()
+    for event in events:
+        made = deliveries(event)
+        assert made, event.id
+        for delivery in made:
+            render(delivery, project().templates, event.time)
+            sinks.add(delivery.step.sink)
+    assert sinks == set(project().sinks)
+
+
+def test_a_person_without_telegram_is_reached_by_the_fallback() -> None:
+    (event,) = [s.view.event for _, s in samples() if s.view.event.id == "evt-pay-002"]
+    made = {(d.route.id, d.step.id): d for d in deliveries(event)}
+    assert made["payment-failed", "bot"].barred is not None
+    fallback = made["payment-failed", "mail"]
+    assert fallback.target == Target("timur@galiev.example", "email")
+    ops = made["payment-failed-large", "bot"]
+    assert ops.target is not None
+    assert ops.target.address.startswith("-100")
+
+
+def test_authors_and_people_who_muted_a_card_are_left_out() -> None:
+    (event,) = [s.view.event for _, s in samples() if s.view.event.id == "evt-com-003"]
+    people = {d.recipient.id for d in deliveries(event) if d.recipient}
+    assert people == {"u-1001", "u-1004"}
