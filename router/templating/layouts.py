@@ -56,7 +56,12 @@ def _placed(piece: Piece, check: Callable[[str], None], text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EmailLayout:
-    """``email.html`` or ``email.mjml``, and ``email.txt``: at least one of the two."""
+    """``email.html`` or ``email.mjml``, and ``email.txt``: at least one of the two.
+
+    Attributes:
+        has_styles: Its HTML has a style sheet to inline.
+        has_free_addresses: A value decides where a link of it goes, scheme and all.
+    """
 
     subject: Piece
     html: Piece | None
@@ -64,6 +69,7 @@ class EmailLayout:
     preheader: Piece | None = None
     reply_to: Piece | None = None
     has_styles: bool = False
+    has_free_addresses: bool = False
     bounds: Bounds = field(default_factory=Bounds)
 
     def render(self, rendering: Rendering, locale: str) -> EmailMessage:
@@ -85,7 +91,8 @@ class EmailLayout:
 
     def _html(self, rendering: Rendering) -> str:
         assert self.html is not None
-        return _placed(self.html, check_addresses, self.html.render(rendering))
+        html = self.html.render(rendering)
+        return _placed(self.html, check_addresses, html) if self.has_free_addresses else html
 
     def _finished(self, html: str, rendering: Rendering) -> str:
         if self.preheader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from router.nodes import Node
@@ -23,8 +23,10 @@ from router.templating.texts import (
     TextFile,
     catalogues,
     check_files,
+    check_uses,
     compile_file,
     pieces_of,
+    warn_unused,
 )
 from router.templating.variables import Variable
 from router.templating.view import FIELDS, VIEW_NAMES
@@ -203,49 +205,38 @@ def _check_uses(
     problems: Problems,
 ) -> frozenset[str]:
     """Every name and text that is read exists; returns the names that are read."""
-    from_layouts = {p for made in layouts.values() for lay in made.values() for p in lay.pieces()}
-    by_locale = [(key, text) for file in texts.values() for key, text in file.texts.items()]
-    from_texts = {piece for _, text in by_locale for piece in pieces_of(text)}
-    pieces = from_layouts | from_texts
+    from_layouts = [p for made in layouts.values() for lay in made.values() for p in lay.pieces()]
+    from_texts = [p for file in texts.values() for t in file.texts.values() for p in pieces_of(t)]
+    pieces = list(dict.fromkeys(from_layouts + from_texts))
     known = _NAMES | settings.variables.keys() | ({"t"} if texts else set())
     fields = {**FIELDS, **_money_fields(settings.variables)}
+    arguments = _named_arguments(pieces)
+    for piece in dict.fromkeys(from_layouts):
+        check_names(piece, known, fields, problems)
+    for key, text in ((k, t) for file in texts.values() for k, t in file.texts.items()):
+        extra = arguments.get(key, set()) | ({"n"} if isinstance(text, PluralText) else set())
+        for piece in pieces_of(text):
+            check_names(piece, known | extra, fields, problems)
+    if default := texts.get(settings.locales.default):
+        check_uses(from_layouts, default, default, problems)
+        for file in texts.values():
+            own = [piece for text in file.texts.values() for piece in pieces_of(text)]
+            check_uses(own, file, default, problems)
+            warn_unused(file, default, arguments.keys(), problems)
+    return frozenset[str]().union(*(piece.names for piece in pieces))
+
+
+def _named_arguments(pieces: Iterable[Piece]) -> Mapping[str, set[str]]:
+    """The texts that are used, each with the names it is given."""
     named: dict[str, set[str]] = {}
     for piece in pieces:
         for key, _, keywords, _ in piece.uses.texts:
             named.setdefault(key, set()).update(keywords)
-    for piece in from_layouts:
-        check_names(piece, known, fields, problems)
-    for key, text in by_locale:
-        extra = named.get(key, set()) | ({"n"} if isinstance(text, PluralText) else set())
-        for piece in pieces_of(text):
-            check_names(piece, known | extra, fields, problems)
-    if default := texts.get(settings.locales.default):
-        for piece in pieces:
-            _check_text_uses(piece, default, problems)
-        for key in default.texts.keys() - named.keys():
-            problems.warn("T132", f'nothing uses the text "{key}"', default.key_at[key])
-    return frozenset().union(*(piece.names for piece in pieces))
+    return named
 
 
 def _money_fields(variables: Mapping[str, Variable]) -> Mapping[str, tuple[str, ...]]:
     return {name: _MONEY_FIELDS for name, v in variables.items() if v.type == "money"}
-
-
-def _check_text_uses(piece: Piece, default: TextFile, problems: Problems) -> None:
-    for code, line, key, message in _wrong_uses(piece, default):
-        problems.error(code, message, piece.snippet.position(line, rf"\bt\.{key}\b"))
-
-
-def _wrong_uses(piece: Piece, default: TextFile) -> Iterator[tuple[str, int, str, str]]:
-    for key, count, _, line in piece.uses.texts:
-        text = default.texts.get(key)
-        if key not in default.key_at:
-            guess = did_you_mean(key, list(default.key_at), "Texts")
-            yield "T125", line, key, f'no text "{key}" in locale {default.locale}.{guess}'
-        elif isinstance(text, PluralText) and count != 1:
-            yield "T126", line, key, f'text "{key}" has plural forms; write t.{key}(count)'
-        elif text and not isinstance(text, PluralText) and count:
-            yield "T126", line, key, f'text "{key}" has no plural forms; write t.{key}'
 
 
 def _samples(files: Mapping[str, TemplateFile], problems: Problems) -> tuple[Sample, ...]:

@@ -17,6 +17,9 @@ _CHAT_LINK = re.compile(r"(?:https?://|mailto:|tel:|tg://)[^\s]+", re.IGNORECASE
 _URL_ATTRIBUTE = re.compile(
     r"\b(?:href|src|action|background)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE
 )
+_FREE_ADDRESS = re.compile(
+    r"\b(?:href|src|action|background)\s*=\s*[\"']\s*(?:\{%|\{\{(?!-?\s*link\())", re.IGNORECASE
+)
 _INLINE_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp);", re.IGNORECASE)
 
 
@@ -77,6 +80,11 @@ def check_addresses(html: str) -> None:
         address = unescape(double or single)
         if is_dangerous(address) and not _INLINE_IMAGE.match(address):
             raise RenderError("T168", "an address is one that a browser could run, as javascript:")
+
+
+def has_free_addresses(source: str) -> bool:
+    """Whether a value decides an address's scheme: one not made by ``link()`` starts it."""
+    return bool(_FREE_ADDRESS.search(source))
 
 
 def visible_length(html: str) -> int:

@@ -18,7 +18,7 @@ from router.templating.layouts import (
     PushLayout,
     WebhookLayout,
 )
-from router.templating.markup import TAGS, unknown_tags
+from router.templating.markup import TAGS, has_free_addresses, unknown_tags
 from router.templating.mjml import compile_mjml
 from router.templating.pieces import Piece, compile_text
 from router.templating.snippets import Field, Snippet
@@ -94,7 +94,7 @@ class _Compiler:
 
     def email(self, files: LocaleFiles, bounds: Bounds) -> EmailLayout | None:
         subject = self._required("subject")
-        html, has_styles = self._html(files)
+        html = self._html(files)
         text = compile_text(files["txt"].body, self.problems) if "txt" in files else None
         if subject is None or (html is None and text is None):
             return None
@@ -104,19 +104,19 @@ class _Compiler:
             text,
             self._optional("preheader"),
             self._optional("reply_to"),
-            has_styles,
-            bounds,
+            has_styles=bool(html and _STYLES.search(html.snippet.text)),
+            has_free_addresses=bool(html and has_free_addresses(html.snippet.text)),
+            bounds=bounds,
         )
 
-    def _html(self, files: LocaleFiles) -> tuple[Piece | None, bool]:
+    def _html(self, files: LocaleFiles) -> Piece | None:
         if "mjml" in files:
             body = compile_mjml(files["mjml"].body, self.problems)
         else:
             body = files["html"].body if "html" in files else None
         if body is None:
-            return None, False
-        piece = compile_text(body, self.problems, escaping.HTML)
-        return piece, bool(_STYLES.search(body.text))
+            return None
+        return compile_text(body, self.problems, escaping.HTML)
 
     def chat(self, file: LayoutFile, bounds: Bounds) -> ChatLayout | None:
         text = file.body.text

@@ -175,6 +175,7 @@ class _Compiler:
             return None
 
     def _compile(self, tree: nodes.Template, language: escaping.Language | None) -> Piece | None:
+        tree.set_environment(self.env)
         is_json = language is escaping.JSON
         if not guard.check(tree, self.env, self.complain, json=is_json):
             return None

@@ -4,142 +4,212 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from html import unescape
+from typing import Literal, NamedTuple
 
-_TOKEN = re.compile(
-    r"<!--.*?-->|<!\[.*?\]>|<(?P<close>/?)(?P<tag>[A-Za-z][A-Za-z0-9:-]*)"
-    r"(?P<attributes>(?:[^>\"']|\"[^\"]*\"|'[^']*')*)>|<[!?][^>]*>|[^<]+|<",
+_TAGS = re.compile(
+    r"(<!--.*?-->|<[A-Za-z/!?](?:[^>\"']|\"[^\"]*\"|'[^']*')*>)",
     re.DOTALL,
 )
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)(.*?)(/?)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([A-Za-z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.DOTALL)
 _HIDDEN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _SPACES = re.compile(r"[ \t\r\n\f]+")
-_BLANK_LINES = re.compile(r"\n{3,}")
-_SPACES_AT_END = re.compile(r"[ \t]+\n")
 _SKIPPED = frozenset({"head", "style", "script", "title", "template", "noscript"})
 _VOID = frozenset({"br", "hr", "img", "meta", "link", "input", "col", "wbr", "area", "base"})
-_PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "pre"})
-_LINES = frozenset({"div", "tr", "table", "li", "section", "header", "footer", "article", "center"})
+_PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre"})
+_LINES = frozenset({"div", "tr", "table", "section", "header", "footer", "article", "center"})
 
 
-@dataclass(slots=True)
-class _Writer:
-    parts: list[str] = field(default_factory=list[str])
-    lists: list[int] = field(default_factory=list[int])
-    links: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    skipped: str | None = None
-    skip_depth: int = 0
-    preformatted: int = 0
+_Act = Literal[
+    "nothing",
+    "break",
+    "next_line",
+    "space",
+    "rule",
+    "image",
+    "link",
+    "end_link",
+    "list",
+    "end_list",
+    "item",
+]
+"""What a tag does to the text."""
 
-    def token(self, match: re.Match[str]) -> None:
-        tag = match["tag"]
-        if tag is None:
-            text = match[0]
-            if not self.skip_depth and not text.startswith("<"):
-                self.text(text)
-            return
-        name = tag.lower()
-        if self.skip_depth:
-            self._skip(name, match)
-        elif match["close"]:
-            self._close(name)
-        elif self._is_hidden(name, match["attributes"]):
-            if name not in _VOID and not match["attributes"].endswith("/"):
-                self.skipped, self.skip_depth = name, 1
-        else:
-            self._open(name, match["attributes"])
 
-    def text(self, raw: str) -> None:
-        if self.preformatted:
-            self.parts.append(unescape(raw))
-            return
-        words = _SPACES.sub(" ", unescape(raw))
-        if words.startswith(" ") and (not self.parts or self.parts[-1].endswith((" ", "\n"))):
-            words = words[1:]
-        if words:
-            self.parts.append(words)
+class _Tag(NamedTuple):
+    """A tag, read once however often it is met.
 
-    def _skip(self, name: str, match: re.Match[str]) -> None:
-        if name == self.skipped and not match["attributes"].endswith("/"):
-            self.skip_depth += -1 if match["close"] else 1
+    Attributes:
+        act: What it does.
+        text: The words of ``image``, the address of ``link``.
+        lines: Line ends of ``break``: 1 ends a line, 2 leaves a blank one.
+        depth: 1 opens, -1 closes, 0 stands alone.
+        hides: What it encloses isn't shown.
+    """
 
-    def _is_hidden(self, name: str, attributes: str) -> bool:
-        return name in _SKIPPED or ("style" in attributes and bool(_HIDDEN.search(attributes)))
+    act: _Act
+    name: str = ""
+    text: str = ""
+    lines: int = 0
+    depth: int = 0
+    hides: bool = False
 
-    def _open(self, name: str, attributes: str) -> None:
-        match name:
-            case "br":
-                self.parts.append("\n")
-            case "hr":
-                self.parts.append("\n---\n")
-            case "img":
-                self.text(_attribute(attributes, "alt"))
-            case "a":
-                self.links.append((unescape(_attribute(attributes, "href")), len(self.parts)))
-            case "ul" | "ol":
-                self._break(1 if self.lists else 2)
-                self.lists.append(0 if name == "ol" else -1)
-            case "li":
-                self._break(1)
-                self._bullet()
-            case "td" | "th":
-                self._space()
-            case _:
-                self._break(2 if name in _PARAGRAPHS else int(name in _LINES))
-        self.preformatted += name == "pre"
 
-    def _close(self, name: str) -> None:
-        match name:
-            case "a" if self.links:
-                self._end_link(*self.links.pop())
-            case "ul" | "ol":
-                if self.lists:
-                    self.lists.pop()
-                self._break(1 if self.lists else 2)
-            case _:
-                self._break(2 if name in _PARAGRAPHS else int(name in _LINES))
-        self.preformatted = max(0, self.preformatted - (name == "pre"))
+_NOTHING = _Tag("nothing")
 
-    def _bullet(self) -> None:
-        depth = max(0, len(self.lists) - 1)
-        if self.lists and self.lists[-1] >= 0:
-            self.lists[-1] += 1
-            mark = f"{self.lists[-1]}. "
-        else:
-            mark = "- "
-        self.parts.append("  " * depth + mark)
 
-    def _end_link(self, url: str, start: int) -> None:
-        words = "".join(self.parts[start:]).strip()
-        bare = url.removeprefix("mailto:")
-        if url and not url.startswith("#") and words not in {url, bare}:
-            self.parts.append(f" ({bare})" if words else url)
+@lru_cache(maxsize=4096)
+def _read(tag: str) -> _Tag:
+    match = _TAG.fullmatch(tag)
+    if match is None:
+        return _NOTHING
+    name, attributes = match[2].lower(), match[3]
+    depth = -1 if match[1] else 0 if match[4] or name in _VOID else 1
+    if depth >= 0 and (name in _SKIPPED or _HIDDEN.search(attributes)):
+        return _Tag("nothing", name, depth=depth, hides=depth == 1)
+    return _meaning(name, attributes, depth)
 
-    def _space(self) -> None:
-        if self.parts and not self.parts[-1].endswith((" ", "\n")):
-            self.parts.append(" ")
 
-    def _break(self, lines: int) -> None:
-        if not lines or not self.parts:
-            return
-        tail = self.parts[-1]
-        if tail.startswith("\n") and not tail.strip("\n"):
-            self.parts[-1] = "\n" * max(len(tail), lines)
-        else:
-            self.parts.append("\n" * lines)
+def _meaning(name: str, attributes: str, depth: int) -> _Tag:
+    closes = depth < 0
+    match name:
+        case "br":
+            return _Tag("next_line", name)
+        case "hr":
+            return _Tag("rule", name)
+        case "img":
+            return _Tag("image", name, _attribute(attributes, "alt"))
+        case "a":
+            href = "" if closes else _attribute(attributes, "href")
+            return _Tag("end_link" if closes else "link", name, href, depth=depth)
+        case "ul" | "ol":
+            return _Tag("end_list" if closes else "list", name, depth=depth)
+        case "li":
+            return _Tag("break" if closes else "item", name, lines=1, depth=depth)
+        case "td" | "th":
+            return _Tag("nothing" if closes else "space", name, depth=depth)
+        case _:
+            lines = 2 if name in _PARAGRAPHS else int(name in _LINES)
+            return _Tag("break" if lines else "nothing", name, lines=lines, depth=depth)
 
 
 def _attribute(attributes: str, wanted: str) -> str:
     for name, double, single, bare in _ATTRIBUTE.findall(attributes):
         if name.lower() == wanted:
-            return double or single or bare
+            return unescape(double or single or bare)
     return ""
+
+
+@dataclass(slots=True)
+class _Writer:
+    """The text so far.
+
+    Attributes:
+        breaks: Line ends to write before the next words; at most two.
+        at_start: The next words start a line or follow a space.
+    """
+
+    parts: list[str] = field(default_factory=list[str])
+    lists: list[int] = field(default_factory=list[int])
+    links: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    breaks: int = 0
+    at_start: bool = True
+    preformatted: int = 0
+
+    def text(self, raw: str) -> None:
+        words = unescape(raw) if "&" in raw else raw
+        if not self.preformatted:
+            words = _SPACES.sub(" ", words)
+            if self.at_start and words[:1] == " ":
+                words = words[1:]
+        if words:
+            self.write(words)
+
+    def write(self, words: str) -> None:
+        parts = self.parts
+        if self.breaks:
+            if parts:
+                parts[-1] = parts[-1].rstrip(" ")
+                parts.append("\n" * self.breaks)
+            self.breaks = 0
+        parts.append(words)
+        self.at_start = words[-1] in " \n"
+
+    def tag(self, tag: _Tag) -> None:
+        act = tag.act
+        if act == "nothing":
+            pass
+        elif act == "break":
+            self.end_line(tag.lines)
+        elif act == "space":
+            if not self.at_start:
+                self.write(" ")
+        else:
+            self._rarer(tag)
+        if tag.name == "pre":
+            self.preformatted = max(0, self.preformatted + tag.depth)
+
+    def _rarer(self, tag: _Tag) -> None:
+        match tag.act:
+            case "next_line":
+                self.breaks, self.at_start = min(2, self.breaks + 1), True
+            case "rule":
+                self.end_line(1)
+                self.write("---")
+                self.end_line(1)
+            case "image":
+                self.text(tag.text)
+            case "link":
+                self.links.append((tag.text, len(self.parts)))
+            case "end_link" if self.links:
+                self._end_link(*self.links.pop())
+            case "list":
+                self.end_line(1 if self.lists else 2)
+                self.lists.append(0 if tag.name == "ol" else -1)
+            case "end_list":
+                del self.lists[-1:]
+                self.end_line(1 if self.lists else 2)
+            case "item":
+                self._item()
+            case _:
+                pass
+
+    def end_line(self, lines: int) -> None:
+        self.breaks, self.at_start = max(self.breaks, lines), True
+
+    def _item(self) -> None:
+        self.end_line(1)
+        mark = "- "
+        if self.lists and self.lists[-1] >= 0:
+            self.lists[-1] += 1
+            mark = f"{self.lists[-1]}. "
+        self.write("  " * max(0, len(self.lists) - 1) + mark)
+
+    def _end_link(self, address: str, start: int) -> None:
+        words = "".join(self.parts[start:]).strip()
+        shown = address.removeprefix("mailto:")
+        if address and not address.startswith("#") and words not in {address, shown}:
+            self.write(f" ({shown})" if words else shown)
 
 
 def text_of(html: str) -> str:
     """The plain text of an HTML mail; hidden elements are left out."""
     writer = _Writer()
-    for match in _TOKEN.finditer(html):
-        writer.token(match)
-    text = _SPACES_AT_END.sub("\n", "".join(writer.parts).replace("\xad", ""))
-    return _BLANK_LINES.sub("\n\n", text).strip()
+    hidden, depth = "", 0
+    is_tag = True
+    for token in _TAGS.split(html):
+        is_tag = not is_tag
+        if not is_tag:
+            if not depth and token and not (writer.at_start and token.isspace()):
+                writer.text(token)
+            continue
+        tag = _read(token)
+        if depth:
+            depth += tag.depth if tag.name == hidden else 0
+        elif tag.hides:
+            hidden, depth = tag.name, 1
+        else:
+            writer.tag(tag)
+    return "".join(writer.parts).replace("\xad", "").strip()

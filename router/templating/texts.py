@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from router.problems import Position, Problems, nearest
+from router.problems import Position, Problems, did_you_mean, nearest
 from router.templating.bounded import kind
 from router.templating.codes import RenderError
 from router.templating.filters import plural_category
@@ -166,11 +166,40 @@ def _compare(file: TextFile, default: TextFile, is_required: bool, problems: Pro
                 file.key_at[key],
                 related=((there, f"in locale {default.locale}"),),
             )
+
+
+def check_uses(
+    pieces: Iterable[Piece], file: TextFile, default: TextFile, problems: Problems
+) -> None:
+    """The texts that pieces read exist in a file or the default one, and are read rightly."""
+    texts = {**default.texts, **file.texts}
+    keys = [*dict.fromkeys((*default.key_at, *file.key_at))]
+    for piece in pieces:
+        for key, count, _, line in piece.uses.texts:
+            at = piece.snippet.position(line, rf"\bt\.{key}\b")
+            text = texts.get(key)
+            if key not in keys:
+                guess = did_you_mean(key, keys, "Texts")
+                message = f'no text "{key}" in locale {file.locale}.{guess}'
+                problems.error("T125", message, at)
+            elif isinstance(text, PluralText) and count != 1:
+                message = f'text "{key}" has plural forms; write t.{key}(count)'
+                problems.error("T126", message, at)
+            elif isinstance(text, PlainText) and count:
+                message = f'text "{key}" has no plural forms; write t.{key}'
+                problems.error("T126", message, at)
+
+
+def warn_unused(
+    file: TextFile, default: TextFile, used: Collection[str], problems: Problems
+) -> None:
+    """A text nothing uses: left over, or its key is misspelt."""
     for key, at in file.key_at.items():
-        if key not in default.key_at:
-            guess = nearest(key, default.key_at)
-            hint = f' Did you mean "{guess}"?' if guess else ""
-            problems.warn("T132", f'locale {default.locale} has no text "{key}".{hint}', at)
+        if key in used or (key in default.key_at and file is not default):
+            continue
+        guess = nearest(key, default.key_at) if file is not default else None
+        hint = f' Did you mean "{guess}"?' if guess else ""
+        problems.warn("T132", f'nothing uses the text "{key}".{hint}', at)
 
 
 def catalogues(files: Mapping[str, TextFile], locales: Locales) -> Mapping[str, Catalogue]:
