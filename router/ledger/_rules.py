@@ -62,44 +62,40 @@ def is_other_event(stored_hash: bytes, event_hash: bytes) -> bool:
 
 def inserted(row: Row, now: float) -> Row:
     """A new row that nobody holds, as it is stored."""
-    return _at_rest(row, row.epoch, now)
+    due, blob = at_rest(row.state, row.due, row.blob, now)
+    return replace(
+        row, owner=None, lease_until=None, due=due, blob=blob, doubtful=False, updated=now
+    )
 
 
 def merged(stored: Row, row: Row, now: float) -> Row:
     """A stored row after a settlement: ``row`` decides how it stands, identity stays."""
-    kept = replace(
+    due, blob = at_rest(row.state, row.due, stored.blob if row.blob is None else row.blob, now)
+    return replace(
         stored,
         state=row.state,
         sink=row.sink or stored.sink,
-        due=row.due,
+        owner=None,
+        lease_until=None,
+        due=due,
         attempts=row.attempts,
         first_at=stored.first_at if row.first_at is None else row.first_at,
         expires_at=stored.expires_at if row.expires_at is None else row.expires_at,
         reason=row.reason,
-        blob=stored.blob if row.blob is None else row.blob,
-    )
-    return _at_rest(kept, stored.epoch, now)
-
-
-def _at_rest(row: Row, epoch: int, now: float) -> Row:
-    """Nobody's claim; final rows without due time and, unless dead, without message."""
-    due, blob = row.due, row.blob
-    if row.state.is_final:
-        due = None
-        if row.state is not State.DEAD:
-            blob = None
-    elif row.state is State.SCHEDULED and due is None:
-        due = now
-    return replace(
-        row,
-        epoch=epoch,
-        owner=None,
-        lease_until=None,
-        due=due,
         blob=blob,
         doubtful=False,
         updated=now,
     )
+
+
+def at_rest(
+    state: State, due: float | None, blob: bytes | None, now: float
+) -> tuple[float | None, bytes | None]:
+    """``due`` and ``blob`` of a row that nobody holds: none once it has ended, but the dead keep
+    their message."""
+    if state.is_final:
+        return None, blob if state is State.DEAD else None
+    return now if due is None and state is State.SCHEDULED else due, blob
 
 
 def _not_needed(row: Row, now: float) -> Row:
@@ -171,7 +167,7 @@ def released(row: Row, epoch: int, owner: str, now: float) -> Row | None:
         return replace(row, owner=None, lease_until=now, updated=now)
     if row.attempts == 0 and row.blob is None and row.due is None:
         return None
-    return _at_rest(replace(row, state=State.SCHEDULED, due=now), epoch, now)
+    return inserted(replace(row, state=State.SCHEDULED, due=now), now)
 
 
 def rescheduled(row: Row, due: float, now: float) -> Row | None:

@@ -48,7 +48,7 @@ def claim(tx: Transaction, rows: Sequence[Row], owner: str, lease: float) -> Seq
     stored = rows_by_key(tx.db, [row.key for row in rows])
     marks = _cancel_marks(tx, rows)
     heads = Heads(tx.db)
-    new: list[Row] = []
+    new: dict[bytes, Row] = {}
     lease_until = tx.now + lease
     answers: list[Claim] = []
     for row in rows:
@@ -57,6 +57,8 @@ def claim(tx: Transaction, rows: Sequence[Row], owner: str, lease: float) -> Seq
             answers.append(_claim_known(tx, known, row, heads, owner, lease_until))
             if isinstance(answers[-1], Doubtful):
                 stored[row.key] = rules.held(known, owner, lease_until, tx.now)
+        elif row.key in new:
+            answers.append(Held(lease_until))
         elif row.cancel_scope is not None and rules.is_cancelled(
             marks.get(row.cancel_scope, ()), row.event_time, tx.now
         ):
@@ -64,10 +66,9 @@ def claim(tx: Transaction, rows: Sequence[Row], owner: str, lease: float) -> Seq
         elif not heads.open(row.order_scope, row.seq):
             answers.append(Behind())
         else:
-            stored[row.key] = fresh = rules.claimed(row, owner, lease_until, tx.now)
-            new.append(fresh)
+            new[row.key] = row
             answers.append(_FIRST)
-    tx.insert(new)
+    tx.insert_claims(new.values(), owner, lease_until)
     heads.mend()
     return answers
 
@@ -97,11 +98,11 @@ def _cancel_marks(tx: Transaction, rows: Sequence[Row]) -> Mapping[str, Sequence
 
 # Settle --------------------------------------------------------------------------------------
 
-_END = """
+_CONCLUDE = """
     UPDATE delivery SET
-        state = ?, owner = NULL, lease_until = NULL, due = NULL, ready = NULL, attempts = ?,
+        state = ?, sink = ?, owner = NULL, lease_until = NULL, due = ?, ready = ?, attempts = ?,
         first_at = coalesce(?, first_at), expires_at = coalesce(?, expires_at), reason = ?,
-        reason_text = ?, blob = NULL, updated = ?, doubtful = 0
+        reason_text = ?, blob = CASE WHEN ? THEN coalesce(?, blob) END, updated = ?, doubtful = 0
     WHERE key = ?
 """
 
@@ -126,11 +127,10 @@ class _Settling:
         self._tx = tx
         self._heads = Heads(tx.db)
         self._new: dict[bytes, Row] = {}
-        self._ends: list[tuple[Any, ...]] = []
+        self._changed: list[tuple[Any, ...]] = []
         keys = [s.row.key for s in settlements]
         keys += [row.key for s in settlements for row in s.follow_ups]
         self._known = _known(tx, keys)
-        self._stored = rows_by_key(tx.db, [s.row.key for s in settlements if _keeps(s.row)])
         self._awaited = self._awaited_families(settlements)
 
     def settle(self, settlement: Settle) -> Settled:
@@ -166,37 +166,36 @@ class _Settling:
             self._awaited.add(new.wait_on)
 
     def _update(self, known: _Known, row: Row) -> None:
-        """Ends a row, or, where it keeps its message, writes it anew."""
-        self._heads.touch(known.order_scope, known.seq)
-        if _keeps(row) or row.key in self._new or (row.sink and row.sink != known.sink):
-            self._merge(row)
+        tx, key = self._tx, row.key
+        if (new := self._new.get(key)) is not None:
+            self._new[key] = rules.merged(new, row, tx.now)
+            self._remember(self._new[key])
             return
-        tx = self._tx
-        state, reason = row.state.value, row.reason
+        self._heads.touch(known.order_scope, known.seq)
+        state, sink, reason = row.state, row.sink or known.sink, row.reason
+        due, blob = rules.at_rest(state, row.due, row.blob, tx.now)
+        keeps_blob = state is State.DEAD or not state.is_final
+        size = (known.size if blob is None else len(blob)) if keeps_blob else 0
         tx.count(known.kind, known.state.value, known.sink, -1, -known.size)
-        tx.count(known.kind, state, known.sink, 1, 0)
-        self._ends.append(
+        tx.count(known.kind, state.value, sink, 1, size)
+        self._changed.append(
             (
-                state,
+                state.value,
+                sink,
+                due,
+                due if known.order_scope is None or known.seq is None else None,
                 row.attempts,
                 row.first_at,
                 row.expires_at,
                 None if reason is None else reason.code,
                 None if reason is None else reason.text,
+                keeps_blob,
+                blob,
                 tx.now,
-                row.key,
+                key,
             )
         )
-        self._known[row.key] = _Known(row.state, known.epoch, known.kind, known.sink, 0, *known[5:])
-
-    def _merge(self, row: Row) -> None:
-        now = self._tx.now
-        if (new := self._new.get(row.key)) is not None:
-            self._new[row.key] = merged = rules.merged(new, row, now)
-            self._remember(merged)
-            return
-        stored = self._stored.get(row.key) or rows_by_key(self._tx.db, [row.key])[row.key]
-        self._rewrite(stored, rules.merged(stored, row, now))
+        self._known[key] = _Known(state, known.epoch, known.kind, sink, size, *known[5:])
 
     def _wake(self, family: bytes | None, settlement: Settle) -> None:
         self._flush()
@@ -205,12 +204,9 @@ class _Settling:
         ).fetchall()
         for stored in map(row_of, waiting):
             self._heads.touch(stored.order_scope, stored.seq)
-            self._rewrite(stored, rules.woken(stored, settlement, self._tx.now))
-
-    def _rewrite(self, old: Row, new: Row) -> None:
-        self._tx.rewrite(old, new)
-        self._stored[new.key] = new
-        self._remember(new)
+            new = rules.woken(stored, settlement, self._tx.now)
+            self._tx.rewrite(stored, new)
+            self._remember(new)
 
     def _remember(self, row: Row) -> None:
         size = 0 if row.blob is None else len(row.blob)
@@ -229,9 +225,9 @@ class _Settling:
         if self._new:
             self._tx.insert(self._new.values())
             self._new.clear()
-        if self._ends:
-            self._tx.db.executemany(_END, self._ends)
-            self._ends.clear()
+        if self._changed:
+            self._tx.db.executemany(_CONCLUDE, self._changed)
+            self._changed.clear()
 
     def _awaited_families(self, settlements: Sequence[Settle]) -> set[bytes]:
         families = {
@@ -247,11 +243,6 @@ class _Settling:
     def _family(self, key: bytes) -> bytes | None:
         known = self._known.get(key)
         return None if known is None else known.family
-
-
-def _keeps(row: Row) -> bool:
-    """Whether a row in this state keeps its message."""
-    return row.state is State.DEAD or not row.state.is_final
 
 
 def settle(tx: Transaction, settlements: Sequence[Settle]) -> Sequence[Settled]:

@@ -67,9 +67,16 @@ class Transaction:
         """Adds new rows; those of an order scope are not ready until its heads are mended."""
         self.db.executemany(_INSERT, [self._new(row) for row in rows])
 
+    def insert_claims(self, rows: Iterable[Row], owner: str, lease_until: float) -> None:
+        """Adds rows under their first claim; order scopes as with ``insert``."""
+        self.db.executemany(_INSERT, [self._claimed(row, owner, lease_until) for row in rows])
+
     def rewrite(self, old: Row, new: Row) -> None:
         """Writes a stored row anew, its identity aside; order scopes as with ``insert``."""
         blob = new.blob
+        ready = None
+        if new.order_scope is None or new.seq is None:
+            ready = rules.ready_at(new.state, new.due, new.lease_until, blob=blob is not None)
         self.count(old.kind.value, old.state.value, old.sink, -1, -len(old.blob or b""))
         self.count(new.kind.value, new.state.value, new.sink, 1, len(blob or b""))
         code, text = (None, None) if new.reason is None else (new.reason.code, new.reason.text)
@@ -82,7 +89,7 @@ class Transaction:
                 new.owner,
                 new.lease_until,
                 new.due,
-                _ready(new),
+                ready,
                 new.attempts,
                 new.first_at,
                 new.expires_at,
@@ -101,17 +108,38 @@ class Transaction:
         self.db.execute("DELETE FROM delivery WHERE key = ?", (row.key,))
 
     def _new(self, row: Row) -> tuple[Any, ...]:
-        kind, state, blob, reason = row.kind.value, row.state.value, row.blob, row.reason
-        self.count(kind, state, row.sink, 1, 0 if blob is None else len(blob))
+        return self._values(
+            row, row.state, row.epoch, row.owner, row.lease_until, row.due, row.doubtful
+        )
+
+    def _claimed(self, row: Row, owner: str, lease_until: float) -> tuple[Any, ...]:
+        return self._values(row, State.CLAIMED, 1, owner, lease_until, None, False)
+
+    def _values(
+        self,
+        row: Row,
+        state: State,
+        epoch: int,
+        owner: str | None,
+        lease_until: float | None,
+        due: float | None,
+        doubtful: bool,
+    ) -> tuple[Any, ...]:
+        blob, reason = row.blob, row.reason
+        kind, state_name = row.kind.value, state.value
+        self.count(kind, state_name, row.sink, 1, 0 if blob is None else len(blob))
+        ready = None
+        if row.order_scope is None or row.seq is None:
+            ready = rules.ready_at(state, due, lease_until, blob=blob is not None)
         return (
             row.key,
             kind,
-            state,
+            state_name,
             row.sink,
-            row.epoch,
-            row.owner,
-            row.lease_until,
-            row.due,
+            epoch,
+            owner,
+            lease_until,
+            due,
             row.attempts,
             row.first_at,
             row.expires_at,
@@ -128,21 +156,11 @@ class Transaction:
             None if reason is None else reason.code,
             None if reason is None else reason.text,
             blob,
-            row.updated,
-            row.doubtful,
-            _ready(row),
+            self.now,
+            doubtful,
+            ready,
             self.now,
         )
-
-
-def _ready(row: Row) -> float | None:
-    if is_ordered(row):
-        return None
-    return rules.ready_at(row.state, row.due, row.lease_until, blob=row.blob is not None)
-
-
-def is_ordered(row: Row) -> bool:
-    return row.order_scope is not None and row.seq is not None
 
 
 def row_of(values: Sequence[Any]) -> Row:
