@@ -116,6 +116,7 @@ class Daemon:
         self._random = Random()
         self._feeds: dict[str, _Feed] = {}
         self._stopping = anyio.Event()
+        self.stopped = anyio.Event()
         self._reloading = anyio.Lock()
         self._started_at = self._clock.now()
 
@@ -130,13 +131,16 @@ class Daemon:
         problems = check_admin(self.project.admin) if self.project.admin.enabled else []
         if problems:
             raise ConfigError(problems)
-        async with self._opened():
-            async with anyio.create_task_group() as tasks:
-                await self._start(tasks)
-                task_status.started()
-                await self._until_stopped()
-                await self._shut_down()
-                tasks.cancel_scope.cancel()
+        try:
+            async with self._opened():
+                async with anyio.create_task_group() as tasks:
+                    await self._start(tasks)
+                    task_status.started()
+                    await self._until_stopped()
+                    await self._shut_down()
+                    tasks.cancel_scope.cancel()
+        finally:
+            self.stopped.set()
 
     def stop(self) -> None:
         """Shuts down within the grace period."""
@@ -300,6 +304,11 @@ class Daemon:
             max(0.0, now - stats.oldest_due) if stats.oldest_due is not None else 0.0,
         )
         return stats
+
+    @property
+    def records_read(self) -> int:
+        """How many records all sources have given so far."""
+        return sum(feed.intake.records_read for feed in self._feeds.values())
 
     @property
     def is_idle(self) -> bool:

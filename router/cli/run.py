@@ -45,9 +45,7 @@ def command(config: str, environment: str | None, accept_new_ledger: bool, no_wa
     options = Options(accept_new_ledger, None if no_watch else 5.0)
     redactor = Redactor(secrets_in(loaded.project))
     metrics = Metrics(__version__)
-    logs = setup_logs(
-        loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__
-    )
+    logs = setup_logs(loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__)
     for problem in loaded.problems:
         log.warning("%s", problem.headline())
     daemon = Daemon(
@@ -105,4 +103,3 @@ async def _obey_signals(daemon: Daemon, *, task_status: TaskStatus[None]) -> Non
                 await daemon.reload()
             else:
                 daemon.stop()
-

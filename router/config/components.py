@@ -38,7 +38,7 @@ def named(section: Node, noun: str, problems: Problems) -> dict[str, Entry]:
 
 
 def link_component(
-    kinds: Kinds, node: Node, key_at: Position, what: str, problems: Problems
+    kinds: Kinds, node: Node, key_at: Position, what: str, problems: Problems, root: str
 ) -> tuple[Any, Any] | None:
     """The component's type and its validated configuration, or None after problems.
 
@@ -64,5 +64,5 @@ def link_component(
     except ImportError as error:
         problems.error("S001", f'type "{kind.value}" can\'t be loaded: {error}', kind.at)
         return None
-    config = validate(found.config, node, what, problems)
+    config = validate(found.config, node, what, problems, root)
     return None if config is None else (found, config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -70,6 +71,11 @@ class Sections:
     node: Node
     problems: Problems
 
+    @property
+    def root(self) -> str:
+        """The folder of ``router.yaml``: relative paths start there."""
+        return posixpath.dirname(self.node.at.file)
+
     def check_keys(self) -> None:
         """Unknown and missing keys of the document itself."""
         check_top_keys(self.node, self.problems)
@@ -122,7 +128,8 @@ class Sections:
         for name, entry in named(node, noun, self.problems).items():
             what = f'{noun} "{name}"'
             kinds = NAMED_KINDS[section]
-            yield name, entry, link_component(kinds, entry.node, entry.key_at, what, self.problems)
+            found = link_component(kinds, entry.node, entry.key_at, what, self.problems, self.root)
+            yield name, entry, found
 
     def ledger(self) -> LedgerConfig | None:
         return self._single("ledger", ledger.KINDS)
@@ -132,7 +139,9 @@ class Sections:
         if self.node.get("directory") is None:
             at = self.node.at
             written = Node({"type": Entry(at, Node("event", at))}, at)
-            found = link_component(directories.KINDS, written, at, "directory", self.problems)
+            found = link_component(
+                directories.KINDS, written, at, "directory", self.problems, self.root
+            )
             return None if found is None else found[1]
         return self._single("directory", directories.KINDS)
 
@@ -140,12 +149,12 @@ class Sections:
         node = self.node.get(key)
         if node is None:
             return None
-        found = link_component(kinds, node, self.node.key_at(key), key, self.problems)
+        found = link_component(kinds, node, self.node.key_at(key), key, self.problems, self.root)
         return None if found is None else found[1]
 
     def settings(self, key: str, model: type[SettingsT]) -> SettingsT | None:
         node = self.node.get(key) or Node({}, self.node.at)
-        return validate(model, node, key, self.problems)
+        return validate(model, node, key, self.problems, self.root)
 
     def categories(self) -> Categories:
         node = self.node.get("categories")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.kafka.connection import KafkaConnection
-from router.values import Duration, Secret, Size
+from router.values import Duration, FilePath, Secret, Size
 
 
 class Settings(BaseModel):
@@ -74,6 +74,6 @@ class DeadLetterSettings(Settings):
     )
     topic: str = Field("router.dead-letters", description="Dead-letter topic.")
     replay_topic: str = Field("router.replay", description="The router's own topic for replays.")
-    file: str | None = Field(
+    file: FilePath | None = Field(
         None, description="JSON lines file instead of a topic, for projects without Kafka."
     )

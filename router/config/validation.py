@@ -45,11 +45,14 @@ _WANTED = {
 }
 
 
-def validate(model: type[ModelT], node: Node, what: str, problems: Problems) -> ModelT | None:
+def validate(
+    model: type[ModelT], node: Node, what: str, problems: Problems, root: str
+) -> ModelT | None:
     """The model of a node, or None after its problems were added.
 
     Args:
         what: How an operator would call it, such as ``sink "mail"``.
+        root: The folder of ``router.yaml``, where relative paths start.
     """
     if not node.is_mapping:
         problems.error("S004", f"{what} must be a mapping, not {a_kind(node)}", node.at)
@@ -58,7 +61,7 @@ def validate(model: type[ModelT], node: Node, what: str, problems: Problems) -> 
     tried = 0
     while True:
         try:
-            return model.model_validate(values)
+            return model.model_validate(values, context={"root": root})
         except ValidationError as error:
             errors = error.errors(include_url=False)
         extensions = [e for e in errors if _is_extension(e)]

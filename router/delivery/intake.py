@@ -81,6 +81,7 @@ class Intake:
     ) -> None:
         self.name = name
         self.offsets = Offsets()
+        self.records_read = 0
         self._decoding = decoding
         self._replay_topic = replay_topic
         self._window = window
@@ -123,6 +124,7 @@ class Intake:
             self._pause_or_resume(source)
             records = await source.read(_READ_LIMIT, _READ_WAIT_S)
             if records:
+                self.records_read += len(records)
                 self._batches.append((records, self.offsets.open_batch(records)))
                 self._wake.set()
             self._positions = {place: source.position(place) for place in self.offsets.places}

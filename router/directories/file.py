@@ -18,6 +18,7 @@ from router.directories._contract import DirectoryConfig, DirectoryType
 from router.directories._people import SUFFIXES, PeopleError, read_people
 from router.messages import Reason
 from router.recipients import Directory, Found, Recipient, Unavailable, Unknown
+from router.values import FilePath
 
 log = logging.getLogger("router.directories")
 
@@ -27,7 +28,7 @@ _LOOK_EVERY_S = 1.0
 class FileDirectoryConfig(DirectoryConfig):
     """People from a file, for small teams, demos and tests."""
 
-    path: str = Field(
+    path: FilePath = Field(
         description="YAML, JSON or CSV file of people; read again when it changes.",
         examples=["people.yaml"],
     )

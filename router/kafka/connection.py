@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from router.values import Secret
+from router.values import FilePath, Secret
 
 if TYPE_CHECKING:
     import ssl
@@ -36,11 +36,13 @@ class Tls(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ca_file: str | None = Field(
+    ca_file: FilePath | None = Field(
         default=None, description="PEM file of the authorities to trust instead of the system's."
     )
-    cert_file: str | None = Field(default=None, description="PEM file of the client certificate.")
-    key_file: str | None = Field(
+    cert_file: FilePath | None = Field(
+        default=None, description="PEM file of the client certificate."
+    )
+    key_file: FilePath | None = Field(
         default=None, description="PEM file of the client certificate's key."
     )
     key_password: Secret | None = Field(default=None, description="Password of the key file.")

@@ -37,6 +37,7 @@ from router.ledger._sqlite import deliveries, place
 from router.ledger._sqlite import facts as fact_table
 from router.ledger._sqlite.reader import SqliteReader
 from router.ledger._sqlite.writer import Writer
+from router.values import FilePath
 
 _PURGE_FACTS = 2000
 _CLOSE_S = 10.0
@@ -46,7 +47,7 @@ class SqliteConfig(LedgerConfig):
     """A ledger in one file, for a single replica."""
 
     type: str = Field("sqlite", description="`sqlite`.")
-    path: str = Field(
+    path: FilePath = Field(
         description="The file, on a local disk that outlives the process; made where missing.",
         examples=["/var/lib/router/ledger.db"],
     )

@@ -14,6 +14,7 @@ from router.recipients import Found, Recipient, Unavailable, Unknown, merge, tar
 from router.routing import MISSING, evaluate
 
 UNREACHABLE = Reason("unreachable", "the recipient has no address for this sink")
+_ADDRESSES = frozenset({"email", "telegram", "max", "devices"})
 DIVERTED = Reason("diverted", "this environment sends nothing on this channel")
 
 
@@ -155,6 +156,8 @@ def plan(
 ) -> Planned:
     """The deliveries of one route for one event.
 
+    A person whom the directory does not know, but whose address the event gives, is reachable.
+
     Args:
         drafts: From :func:`select`.
         profiles: The directory's answers, aligned with the drafts.
@@ -172,6 +175,9 @@ def plan(
         if isinstance(found, Unavailable):
             waiting.append(draft)
             why = found.reason
+        elif isinstance(found, Unknown) and not _ADDRESSES.isdisjoint(draft.fields):
+            recipient = merge({"id": draft.id, **draft.fields}, None)
+            deliveries += _branches(route, event, recipient, draft.item, divert)
         elif isinstance(found, Unknown) and route.on_unknown != "suppress":
             if route.on_unknown == "wait":
                 waiting.append(draft)

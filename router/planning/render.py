@@ -52,7 +52,9 @@ def render(delivery: Delivery, templates: Mapping[str, Template], now: float) ->
             variables = {k: v.evaluate(view) for k, v in content.variables.items()}
             layout = _LAYOUTS[delivery.step.channel]
             template = templates[content.template]
-            return template.render(layout, replace(view, variables=variables) if variables else view)
+            return template.render(
+                layout, replace(view, variables=variables) if variables else view
+            )
         case RequestContent():
             return _request(content, view, delivery.step.at)
         case PayloadContent():

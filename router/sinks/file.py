@@ -23,12 +23,13 @@ from router.messages import (
     message_to_dict,
 )
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
+from router.values import FilePath
 
 
 class FileConfig(SinkConfig):
     """Messages appended to a file, one JSON object a line."""
 
-    path: str = Field(
+    path: FilePath = Field(
         min_length=1,
         description="The file; it and its folder are made when missing.",
         examples=["out/messages.jsonl"],

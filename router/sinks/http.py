@@ -29,7 +29,7 @@ from router.sinks._contract import SinkConfig, SinkTools, SinkType
 from router.sinks._http import QUIET_S, answer_text, exchange, expect, retry_after
 from router.sinks._oauth2 import OAuth2Auth, TokenSource
 from router.transport import HttpClient, HttpOptions, HttpRequest, HttpResponse, open_client
-from router.values import Secret
+from router.values import FilePath, Secret
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _UNSAFE_PATH = re.compile(r"[\x00-\x20\x7f#\\]")
@@ -104,7 +104,7 @@ class HttpConfig(SinkConfig):
         description="Header that carries the delivery's key, for an API that recognises repeats.",
         examples=["Idempotency-Key"],
     )
-    ca_file: str | None = Field(
+    ca_file: FilePath | None = Field(
         None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
         examples=["/etc/router/crm-ca.pem"],

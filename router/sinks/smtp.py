@@ -43,7 +43,7 @@ from router.sinks._mime import (
     wire_address,
 )
 from router.sinks._smtp_session import Answered, Broken, Server, Session, Stage, Unsupported
-from router.values import Duration, Secret
+from router.values import Duration, FilePath, Secret
 
 _GREYLIST_S = 300.0
 _FULL_S = 3600.0
@@ -89,7 +89,7 @@ class SmtpConfig(SinkConfig):
         description="Name to greet the server with; by default the sender's domain.",
         examples=["router.acme.example"],
     )
-    ca_file: str | None = Field(
+    ca_file: FilePath | None = Field(
         None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
         examples=["/etc/router/ca.pem"],

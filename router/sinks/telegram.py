@@ -41,7 +41,7 @@ from router.sinks._http import (
 )
 from router.sinks._markup import render_html
 from router.transport import HttpClient, HttpOptions, HttpRequest, HttpResponse, open_client
-from router.values import Duration, Rate, Secret
+from router.values import Duration, FilePath, Rate, Secret
 
 _MAX_UNITS = 4096
 _DIALECT = {tag: tag for tag in ("b", "i", "u", "s", "code", "pre", "a", "blockquote")}
@@ -75,7 +75,7 @@ class TelegramConfig(SinkConfig):
         description="Address of the Bot API: Telegram's, or a self-hosted server's.",
         examples=["https://api.telegram.org"],
     )
-    ca_file: str | None = Field(
+    ca_file: FilePath | None = Field(
         None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
         examples=["/etc/router/ca.pem"],

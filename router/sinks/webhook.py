@@ -31,7 +31,7 @@ from router.messages import (
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
 from router.sinks._http import QUIET_S, HttpSink, answer_text, expect, retry_after
 from router.transport import HttpOptions, HttpRequest, HttpResponse, open_client
-from router.values import Duration, Secret
+from router.values import Duration, FilePath, Secret
 
 _THROTTLED_S = 5.0
 _OWN_HEADERS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature", "content-type"})
@@ -52,7 +52,7 @@ class WebhookConfig(SinkConfig):
     unsigned: bool = Field(
         False, description="Send without a signature; `secrets` is then left out."
     )
-    ca_file: str | None = Field(
+    ca_file: FilePath | None = Field(
         None,
         description="PEM file of the certificate authorities to trust instead of the system's.",
         examples=["/etc/router/partner-ca.pem"],

@@ -17,6 +17,7 @@ from router.ledger import Ledger, ProgressKey
 from router.problems import ConfigError, Problem
 from router.sources._contract import Listener, Source, SourceConfig, SourceType
 from router.sources._lines import LineSource
+from router.values import FilePath
 
 log = logging.getLogger("router.sources")
 
@@ -33,7 +34,7 @@ class FileSourceConfig(SourceConfig):
     were read: give them ids where that matters.
     """
 
-    path: str = Field(description="JSON lines file.", examples=["events.jsonl"])
+    path: FilePath = Field(description="JSON lines file.", examples=["events.jsonl"])
     follow: bool = Field(
         default=False, description="Wait for more lines at the end instead of ending."
     )
