@@ -6,16 +6,19 @@ ignores positions.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from router.problems import Position
 from router.routing.literals import Literal, literal_key, literal_text, unique
 from router.routing.operators import EVERY, SOME, Operand, Operator, holds
 from router.routing.paths import Path
 from router.routing.patterns import Networks, Pattern
+
+_FLOW_UNSAFE: Final = frozenset('[]{},"')
 
 
 class Expression(Protocol):
@@ -45,14 +48,22 @@ class Condition(ABC):
         """
         return {}
 
-    @abstractmethod
     def describe(self) -> str:
-        """The condition in one line of YAML's flow style, without outer braces."""
+        """The condition in one line, as it could be written in YAML without outer braces."""
+        return self.write(sort=False, flow=False)
 
     @property
-    @abstractmethod
     def canonical(self) -> str:
         """The same text for conditions that differ only in order, repeats or spelling."""
+        return self.write(sort=True, flow=True)
+
+    @abstractmethod
+    def write(self, *, sort: bool, flow: bool) -> str:
+        """The text; within braces (``flow``) paths with brackets or quotes are quoted."""
+
+    def entry(self, *, sort: bool) -> tuple[Path, str, str] | None:
+        """Path, operator and operand, for what stands behind a path."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +87,15 @@ class Predicate(Condition):
             return {self.path.text: self.operand}
         return {}
 
-    def describe(self) -> str:
-        return self._text(sort=False)
+    def write(self, *, sort: bool, flow: bool) -> str:
+        return _joined([self], sort=sort, flow=flow)
 
-    @property
-    def canonical(self) -> str:
-        return self._text(sort=True)
-
-    def _text(self, *, sort: bool) -> str:
+    def entry(self, *, sort: bool) -> tuple[Path, str, str]:
         operand = _operand_text(self.operand, sort=sort)
-        if self.operator is Operator.EQ:
-            return f"{self.path.text}: {operand}"
-        if self.operator is Operator.IN:
-            single = isinstance(self.operand, tuple) and len(self.operand) == 1
-            operand = operand[1:-1] if sort and single else operand
-            return f"{self.path.text}: {operand}"
-        return f"{self.path.text}: {{{self.operator}: {operand}}}"
+        single = isinstance(self.operand, tuple) and len(self.operand) == 1
+        if sort and single and self.operator is Operator.IN:
+            return self.path, Operator.EQ, operand[1:-1]
+        return self.path, self.operator, operand
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,11 @@ class Elements(Condition):
         yield self.path
         yield from self.condition.paths()
 
-    def describe(self) -> str:
-        return f"{self.path.text}: {{{self.operator}: {{{self.condition.describe()}}}}}"
+    def write(self, *, sort: bool, flow: bool) -> str:
+        return _joined([self], sort=sort, flow=flow)
 
-    @property
-    def canonical(self) -> str:
-        return f"{self.path.text}: {{{self.operator}: {{{self.condition.canonical}}}}}"
+    def entry(self, *, sort: bool) -> tuple[Path, str, str]:
+        return self.path, self.operator, f"{{{self.condition.write(sort=sort, flow=True)}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +142,18 @@ class AllOf(Condition):
             for path, values in condition.equalities().items():
                 merged[path] = _common(merged[path], values) if path in merged else values
         for condition in self.conditions:
-            if isinstance(condition, Predicate) and condition.path.text in merged:
-                path = condition.path.text
-                merged[path] = tuple(
+            if not isinstance(condition, Predicate) or condition.path.text not in merged:
+                continue
+            if condition.operator not in (Operator.EQ, Operator.IN):
+                merged[condition.path.text] = tuple(
                     value
-                    for value in merged[path]
+                    for value in merged[condition.path.text]
                     if holds(condition.operator, [value], condition.operand)
                 )
         return merged
 
-    def describe(self) -> str:
-        return ", ".join(_nested(c, c.describe()) for c in self.conditions)
-
-    @property
-    def canonical(self) -> str:
-        return ", ".join(sorted({_nested(c, c.canonical) for c in _flat(self, AllOf)}))
+    def write(self, *, sort: bool, flow: bool) -> str:
+        return _joined(_flat(self, AllOf), sort=sort, flow=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +182,13 @@ class AnyOf(Condition):
             if path in shared
         }
 
-    def describe(self) -> str:
-        return f"any: [{', '.join(f'{{{c.describe()}}}' for c in self.conditions)}]"
-
-    @property
-    def canonical(self) -> str:
-        parts = sorted({c.canonical for c in _flat(self, AnyOf)})
-        if len(parts) == 1:
-            return parts[0]
-        return f"any: [{', '.join(f'{{{part}}}' for part in parts)}]"
+    def write(self, *, sort: bool, flow: bool) -> str:
+        texts = [child.write(sort=sort, flow=True) for child in _flat(self, AnyOf)]
+        if sort:
+            texts = sorted(set(texts))
+            if len(texts) == 1:
+                return texts[0]
+        return f"any: [{', '.join(f'{{{text}}}' for text in texts)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,14 +201,10 @@ class Not(Condition):
     def paths(self) -> Iterator[Path]:
         yield from self.condition.paths()
 
-    def describe(self) -> str:
-        return f"not: {{{self.condition.describe()}}}"
-
-    @property
-    def canonical(self) -> str:
-        if isinstance(self.condition, Not):
-            return self.condition.condition.canonical
-        return f"not: {{{self.condition.canonical}}}"
+    def write(self, *, sort: bool, flow: bool) -> str:
+        if sort and isinstance(self.condition, Not):
+            return self.condition.condition.write(sort=True, flow=flow)
+        return f"not: {{{self.condition.write(sort=sort, flow=True)}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +218,8 @@ class When(Condition):
     def paths(self) -> Iterator[Path]:
         return iter(())
 
-    def describe(self) -> str:
+    def write(self, *, sort: bool, flow: bool) -> str:
         return f"when: {literal_text(self.text)}"
-
-    @property
-    def canonical(self) -> str:
-        return self.describe()
 
 
 def _flat(condition: AllOf | AnyOf, kind: type[AllOf | AnyOf]) -> Iterator[Condition]:
@@ -245,9 +235,29 @@ def _common(some: tuple[Literal, ...], others: tuple[Literal, ...]) -> tuple[Lit
     return tuple(value for value in some if literal_key(value) in keys)
 
 
-def _nested(condition: Condition, text: str) -> str:
-    """Braces where a list of conditions stands inside another."""
-    return f"all: [{{{text}}}]" if isinstance(condition, AllOf) else text
+def _joined(conditions: Iterable[Condition], *, sort: bool, flow: bool) -> str:
+    """The conditions behind commas, operators on one path in one mapping."""
+    texts: list[str] = []
+    by_path: dict[Path, list[tuple[str, str]]] = {}
+    for condition in conditions:
+        entry = condition.entry(sort=sort)
+        if entry is None:
+            texts.append(condition.write(sort=sort, flow=flow))
+        else:
+            by_path.setdefault(entry[0], []).append(entry[1:])
+    texts = [_behind_path(path, by_path[path], sort=sort, flow=flow) for path in by_path] + texts
+    return ", ".join(sorted(set(texts)) if sort else texts)
+
+
+def _behind_path(path: Path, operations: list[tuple[str, str]], *, sort: bool, flow: bool) -> str:
+    quoted = flow and not _FLOW_UNSAFE.isdisjoint(path.text)
+    key = json.dumps(path.text, ensure_ascii=False) if quoted else path.text
+    if sort:
+        operations = sorted(set(operations))
+    name, operand = operations[0]
+    if len(operations) == 1 and name in (Operator.EQ, Operator.IN):
+        return f"{key}: {operand}"
+    return f"{key}: {{{', '.join(f'{name}: {operand}' for name, operand in operations)}}}"
 
 
 def _operand_text(operand: Any, *, sort: bool) -> str:
@@ -255,7 +265,9 @@ def _operand_text(operand: Any, *, sort: bool) -> str:
         case Pattern():
             return literal_text(operand.text)
         case Networks():
-            return _list_text((str(block) for block in operand.blocks), sort=sort, unwrap=True)
+            return _list_text(
+                (literal_text(str(block)) for block in operand.blocks), sort=sort, unwrap=True
+            )
         case tuple():
             return _list_text((literal_text(value) for value in operand), sort=sort)
         case _:

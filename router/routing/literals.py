@@ -84,7 +84,7 @@ def type_name(value: Any) -> str:
 
 
 _RESERVED = frozenset({"", "true", "false", "null"})
-_UNSAFE = frozenset("\"'{}[],&*!|>%@`#:\\")
+_UNSAFE = frozenset("\"'{}[],&*!|>%@`#:?\\")
 
 
 def literal_text(literal: Literal) -> str:
@@ -93,7 +93,7 @@ def literal_text(literal: Literal) -> str:
         return json.dumps(literal)
     if isinstance(literal, str):
         plain = literal.isprintable() and literal == literal.strip() and _UNSAFE.isdisjoint(literal)
-        if not plain or literal in _RESERVED or _reads_as_number(literal) or literal[0] in "-?":
+        if not plain or literal in _RESERVED or _reads_as_number(literal) or literal[0] == "-":
             return json.dumps(literal, ensure_ascii=False)
         return literal
     if isinstance(literal, float) and literal.is_integer():

@@ -170,8 +170,12 @@ def _one_after_another(functions: tuple[Collect, ...]) -> Collect:
     return match
 
 
-def _shape(entry: Entry) -> tuple[str, ...]:
-    """Routes that differ only in literals sort next to each other."""
+def _shape(entry: Entry) -> tuple[Any, ...]:
+    """Sorts routes that differ only in literals next to each other, whatever is in them."""
     if entry.condition is None:
         return ()
-    return tuple(path.text for path in entry.condition.paths())
+    paths = tuple(entry.condition.paths())
+    return (
+        tuple((path.root, len(path.steps), path.has_wildcard) for path in paths),
+        tuple(path.text for path in paths),
+    )

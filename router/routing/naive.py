@@ -202,10 +202,13 @@ def actual_text(trace: Trace, most: int = 120) -> str:
         return trace.actual_type
     if trace.actual_type == "failed":
         return f"failed: {trace.actual}"[:most]
-    shown = (
-        literal_text(trace.actual)
-        if isinstance(trace.actual, str | int | float)
-        else repr(trace.actual)
-    )
+    shown = _shown(trace.actual)
     clipped = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return f"{clipped} ({trace.actual_type})"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return literal_text(value) if isinstance(value, str | int | float) else repr(value)
+    except ValueError:
+        return "a very long number"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from router.nodes import Node
-from router.problems import Position, Problems, did_you_mean, nearest
+from router.problems import Position, Problems, nearest
 from router.routing.conditions import (
     AllOf,
     AnyOf,
@@ -129,6 +129,8 @@ class _Parser:
                 return self.when(at, node)
             case _:
                 path = self.path(key, at)
+                if path is None and nearest(key, _COMBINATORS):
+                    return None
                 condition = self.value(path or _UNREADABLE, key, at, node, depth)
                 return condition if path else None
 
@@ -331,20 +333,22 @@ class _Operand:
 
 
 def _conjunction(conditions: list[Condition], at: Position) -> Condition | None:
-    if not conditions:
-        return None
-    return conditions[0] if len(conditions) == 1 else AllOf(tuple(conditions), at)
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    flat = [
+        part
+        for condition in conditions
+        for part in (condition.conditions if isinstance(condition, AllOf) else (condition,))
+    ]
+    return AllOf(tuple(flat), at)
 
 
 def _unknown_operator(key: str, name: str) -> str:
     if spelled := _SPELLINGS.get(name.lower()):
         return f'unknown operator "{name}". Did you mean "{spelled}"?'
-    if nearest(name, OPERATOR_NAMES):
-        return f'unknown operator "{name}".{did_you_mean(name, OPERATOR_NAMES, "Operators")}'
-    return (
-        f'unknown operator "{name}". For the field of that name write {key}.{name}. '
-        f"Operators: {', '.join(sorted(OPERATOR_NAMES))}"
-    )
+    guess = nearest(name, OPERATOR_NAMES)
+    hint = f'Did you mean "{guess}"?' if guess else f"For that field write {key}.{name}."
+    return f'unknown operator "{name}". {hint} Operators: {", ".join(sorted(OPERATOR_NAMES))}'
 
 
 def _a(node: Node) -> str:

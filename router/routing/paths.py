@@ -202,11 +202,17 @@ def _advice(text: str, at: int) -> str:
 
 
 def _unknown_root(text: str, root: str, roots: Sequence[str]) -> str:
-    rest = text[len(root) :]
-    guess = nearest(root, roots)
-    if guess is None and "data" in roots and (root == "$" or root.isidentifier()):
-        guess, rest = "data", f".{text.removeprefix('$.')}"
-    hint = f' Did you mean "{guess}{rest}"?' if guess else ""
+    if root == ITEM:
+        return f'not a path here: "{text}"; only a list of recipients, some and every have items'
+    bare = text.removeprefix("$.")
+    guess: str | None = None
+    if close := nearest(root, roots):
+        guess = f"{close}{text[len(root) :]}"
+    elif bare.startswith(tuple(f"{start}." for start in roots)):
+        guess = bare
+    elif root.isidentifier() and "data" in roots:
+        guess = f"data.{text}"
+    hint = f' Did you mean "{guess}"?' if guess else ""
     return f'not a path: "{text}".{hint} Paths start with: {", ".join(roots)}'
 
 

@@ -51,6 +51,51 @@ OPERANDS: dict[str, Callable[[Random], Any]] = {
     "ignore_case": lambda rng: rng.choice((text(rng), [text(rng), text(rng)])),
 }
 
+AIMED: dict[str, tuple[str, ...]] = {
+    "data.text": (
+        "prefix",
+        "suffix",
+        "contains",
+        "glob",
+        "regex",
+        "ignore_case",
+        "gt",
+        "lte",
+        "eq",
+    ),
+    "data.number": ("gt", "gte", "lt", "lte", "eq", "in", "ne"),
+    "data.address": ("cidr", "regex"),
+    "data.list": ("any_of", "all_of", "none_of", "some", "every", "exists"),
+    "data.list[*]": ("eq", "ne", "in", "not_in", "gt", "prefix", "regex", "ignore_case"),
+    "data.rows": ("some", "every"),
+    "data.rows[*].a": ("eq", "not_in", "gte", "contains", "exists"),
+    "data.rows[*]": ("some", "every"),
+}
+"""Paths whose values :func:`payload` makes fit for these operators."""
+
+
+def payload(rng: Random) -> dict[str, Any]:
+    small = [rng.choice((1, 1.0, "a", "ab", True, None, "card")) for _ in range(rng.randint(0, 3))]
+    rows = [{"a": literal(rng), "b": rng.choice((1, "a"))} for _ in range(rng.randint(0, 3))]
+    fields: dict[str, Any] = {
+        "text": rng.choice(TEXTS),
+        "number": rng.choice((*NUMBERS, Decimal("2.5"), Decimal(1), Decimal("NaN"))),
+        "address": rng.choice(("10.0.0.7", "192.168.1.1", "::1", "::ffff:10.1.1.1", "::g")),
+        "list": small,
+        "rows": rows if rng.random() < 0.7 else [rows],
+    }
+    return {name: fields[name] for name in fields if rng.random() < 0.9}
+
+
+def aimed(rng: Random) -> tuple[str, Any]:
+    """A path of the payload and an operator that may well hold there."""
+    target = rng.choice(sorted(AIMED))
+    operator = rng.choice(AIMED[target])
+    if operator in OPERANDS:
+        return target, {operator: OPERANDS[operator](rng)}
+    about = rng.choice(("item", "item.a", "item.b"))
+    return target, {operator: {about: rng.choice((1, "a", ["a", 1, True], {"exists": True}))}}
+
 
 def value(rng: Random, depth: int = 3) -> Any:
     """A payload or a part of one."""
@@ -88,6 +133,8 @@ def mapping(rng: Random, root: str = "data", depth: int = 2) -> dict[str, Any]:
     found = {
         path(rng, root): expectation(rng, nested=nested) for _ in range(rng.choice((1, 1, 2, 3)))
     }
+    if not nested and rng.random() < 0.6:
+        found = dict(aimed(rng) for _ in range(rng.choice((1, 1, 2))))
     if not nested and rng.random() < 0.1:
         found["when"] = rng.choice(WHENS)
     if depth and rng.random() < 0.35:
@@ -111,7 +158,9 @@ def route(rng: Random) -> dict[str, Any]:
 
 def random_event(rng: Random) -> Event:
     names = rng.sample(NAMES, rng.randint(1, len(NAMES)))
-    data = {name: value(rng) for name in names} if rng.random() < 0.8 else value(rng)
+    data = {**payload(rng), **{name: value(rng) for name in names}}
+    if rng.random() < 0.1:
+        data = value(rng)
     return event(
         data,
         type=rng.choice((*TYPES, "a")),

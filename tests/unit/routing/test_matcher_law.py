@@ -22,7 +22,7 @@ def law(examples: int) -> settings:
     return settings(max_examples=examples, deadline=None, database=None)
 
 
-@law(1500)
+@law(1200)
 @given(SEEDS)
 def test_matcher_agrees_with_naive_evaluation(seed: int) -> None:
     rng = Random(seed)
@@ -36,7 +36,7 @@ def test_matcher_agrees_with_naive_evaluation(seed: int) -> None:
         assert matched == sorted(matched)
 
 
-@law(100)
+@law(60)
 @given(SEEDS)
 def test_matcher_agrees_where_many_routes_share_few_values(seed: int) -> None:
     rng = Random(seed)
