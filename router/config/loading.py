@@ -26,7 +26,7 @@ from router.config.settings import (
 )
 from router.config.steps import Sinks
 from router.config.substitution import Variables, resolve
-from router.config.templates import TemplateSet, read_templates
+from router.config.templates import TemplateMemo, TemplateSet, read_templates
 from router.nodes import Entry, Node
 from router.problems import Position, Problem, Problems, did_you_mean, sort_problems
 
@@ -63,6 +63,7 @@ def load_project(
     environ: Mapping[str, str] | None = None,
     read_secrets: bool = True,
     offline: bool = False,
+    memo: TemplateMemo | None = None,
 ) -> Loaded:
     """Reads and links everything; mistakes of any kind are problems, never exceptions.
 
@@ -72,13 +73,15 @@ def load_project(
         environ: Environment variables; by default the process's own.
         read_secrets: False leaves secrets unknown and needs none of their variables.
         offline: Variables that are not set are no problem.
+        memo: Templates that earlier loads have compiled; the same one for all environments.
     """
     problems = Problems()
     router_file = _router_file(path)
     variables = Variables(
         os.environ if environ is None else environ, router_file.parent, read_secrets, offline
     )
-    load = _Load(router_file, environment, variables, problems, Files(router_file.parent, problems))
+    files = Files(router_file.parent, problems)
+    load = _Load(router_file, environment, variables, problems, files, memo or TemplateMemo())
     with _collector_at_rest():
         return load.run()
 
@@ -113,6 +116,7 @@ class _Load:
     variables: Variables
     problems: Problems
     files: Files
+    memo: TemplateMemo
     secrets: list[Node] = field(default_factory=list[Node])
 
     def run(self) -> Loaded:
@@ -189,7 +193,7 @@ class _Load:
             sections.check_loops(dead_letters)
         admin = sections.settings("admin", AdminSettings)
         logs = sections.settings("logs", LogSettings)
-        templates = read_templates(document, self.files, self.problems)
+        templates = read_templates(document, self.files, self.problems, self.memo)
         linker = RouteLinker(
             Sinks(facts, sections.names("sinks")),
             templates.templates,

@@ -10,7 +10,7 @@ from router.config.contents import Templates
 from router.config.fields import a_kind
 from router.config.files import Files
 from router.nodes import Node
-from router.problems import Position, Problems
+from router.problems import Position, Problem, Problems
 from router.templating import Template, TemplateFile, load_template
 
 DEFAULT_FOLDER = "../templates"
@@ -32,7 +32,34 @@ class TemplateSet:
     places: dict[str, Position] = field(default_factory=dict[str, Position])
 
 
-def read_templates(document: Node, files: Files, problems: Problems) -> TemplateSet:
+@dataclass(slots=True)
+class TemplateMemo:
+    """Templates of earlier loads: compiling them is most of a load's time.
+
+    By folder and content, so that what has changed is compiled anew.
+    """
+
+    known: dict[object, tuple[Template | None, tuple[Problem, ...]]] = field(
+        default_factory=dict[object, tuple[Template | None, tuple[Problem, ...]]]
+    )
+
+    def load(
+        self, folder: Path, contents: dict[str, TemplateFile], problems: Problems
+    ) -> Template | None:
+        """The folder's template, and its problems added to those given."""
+        texts = tuple((name, file.text) for name, file in sorted(contents.items()))
+        key = (folder.as_posix(), texts)
+        if key not in self.known:
+            own = Problems()
+            self.known[key] = load_template(folder.name, contents, own), tuple(own.found)
+        template, found = self.known[key]
+        problems.found += found
+        return template
+
+
+def read_templates(
+    document: Node, files: Files, problems: Problems, memo: TemplateMemo
+) -> TemplateSet:
     """Every template below the folder that ``templates:`` names."""
     written = document.get("templates")
     if written is not None and not isinstance(written.value, str):
@@ -53,7 +80,7 @@ def read_templates(document: Node, files: Files, problems: Problems) -> Template
         described = contents.get("template.yaml")
         if described is not None:
             found.places[path.name] = Position(described.source, 1, 1)
-        template = load_template(path.name, contents, problems)
+        template = memo.load(path, contents, problems)
         if template is not None:
             loaded[path.name] = template
             found.digests[path.name] = template.digest
