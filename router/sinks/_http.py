@@ -27,6 +27,9 @@ from router.messages import (
 )
 from router.transport import AnswerLost, HttpClient, HttpRequest, HttpResponse, NotSent
 
+REQUEST_ID = "X-Request-Id"
+"""Carries the delivery's key: logs on both sides can be joined, and a repeat is recognisable."""
+
 RETRY_AFTER_CAP_S = 3600.0
 """A provider that asks for more is asked again after this."""
 

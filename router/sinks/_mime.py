@@ -103,7 +103,7 @@ def mailbox(name: str, address: str) -> str:
 
 def message_id(key: bytes, domain: str) -> str:
     """A ``Message-ID`` that is the same for all attempts of a delivery."""
-    return f"<{hashlib.sha256(key).hexdigest()[:40]}@{domain}>"
+    return f"<{key.hex()}@{domain}>"
 
 
 def serialise(message: EmailMessage, heading: Heading, *, eight_bit: bool) -> bytes:

@@ -26,7 +26,7 @@ from router.messages import (
 )
 from router.sinks._answers import AnswerRule, Rule, compile_rules, first_match
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
-from router.sinks._http import QUIET_S, answer_text, exchange, expect, retry_after
+from router.sinks._http import QUIET_S, REQUEST_ID, answer_text, exchange, expect, retry_after
 from router.sinks._oauth2 import OAuth2Auth, TokenSource
 from router.transport import HttpClient, HttpOptions, HttpRequest, HttpResponse, open_client
 from router.values import FilePath, Secret
@@ -137,6 +137,7 @@ def request(config: HttpConfig, parcel: Parcel) -> HttpRequest | Rejected:
     if message.body is not None:
         headers["Content-Type"] = message.content_type
     headers |= {k: v for k, v in message.headers if k.lower() not in _RESERVED}
+    headers[REQUEST_ID] = parcel.key.hex()
     if config.idempotency_header is not None:
         headers[config.idempotency_header] = parcel.key.hex()
     if parcel.traceparent:

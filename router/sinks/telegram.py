@@ -32,6 +32,7 @@ from router.messages import (
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
 from router.sinks._http import (
     QUIET_S,
+    REQUEST_ID,
     RETRY_AFTER_CAP_S,
     answer_text,
     exchange,
@@ -140,7 +141,7 @@ def request(config: TelegramConfig, parcel: Parcel) -> HttpRequest | Outcome:
     return HttpRequest(
         "POST",
         f"{config.base_url}/bot{config.token.reveal()}/sendMessage",
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json", REQUEST_ID: parcel.key.hex()},
         orjson.dumps(fields),
         config.timeout,
     )

@@ -147,6 +147,7 @@ class TelegramApi:
                 text=formatted.text,
                 html=formatted.as_html(),
                 buttons=buttons,
+                key=call.headers.get("X-Request-Id"),
                 raw=call.body,
                 details={
                     "message_id": str(message_id),
