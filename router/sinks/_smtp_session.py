@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 import aiosmtplib
+import aiosmtplib.protocol
 import anyio
 
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?:\s|$)")
@@ -94,6 +95,7 @@ class Session:
             tls_context=server.tls,
             timeout=None,
         )
+        self._writer: asyncio.StreamWriter | None = None
         self.stage = Stage.CONNECT
         self.sent = 0
         self.idle_since = 0.0
@@ -201,13 +203,9 @@ class Session:
     async def _data(self, data: bytes) -> str:
         """Writes the body, then, once that has left, its end: only then may it be accepted."""
         protocol = self._client.protocol
-        if protocol is None or protocol.transport is None:
+        if protocol is None or not protocol.is_connected:
             raise Broken(Stage.DATA, "connection_lost")
-        transport = cast("asyncio.WriteTransport", protocol.transport)
-        transport.set_write_buffer_limits(high=0)
-        writer = asyncio.StreamWriter(
-            transport, cast("Any", protocol), None, asyncio.get_running_loop()
-        )
+        writer = self._flow_control(protocol)
         body = data.replace(b"\r\n.", b"\r\n..")
         if body.startswith(b"."):
             body = b"." + body
@@ -221,6 +219,16 @@ class Session:
         if response.code // 100 != 2:
             raise _answered(Stage.DOT, response.code, response.message)
         return response.message
+
+    def _flow_control(self, protocol: aiosmtplib.protocol.SMTPProtocol) -> asyncio.StreamWriter:
+        """What waits until everything written has left. Kept: a writer ends its connection."""
+        if self._writer is None:
+            transport = cast("asyncio.WriteTransport", protocol.transport)
+            transport.set_write_buffer_limits(high=1, low=0)  # TLS would never resume at 0
+            self._writer = asyncio.StreamWriter(
+                transport, cast("Any", protocol), None, asyncio.get_running_loop()
+            )
+        return self._writer
 
     async def _probe(self, command: bytes) -> bool:
         try:

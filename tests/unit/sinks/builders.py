@@ -6,7 +6,20 @@ from typing import Any, TypeVar
 
 import orjson
 
-from router.messages import ChatMessage, EmailMessage, Message, Parcel, Request, Target
+from router.messages import (
+    ChatMessage,
+    Delivered,
+    EmailMessage,
+    Halt,
+    InDoubt,
+    Message,
+    Outcome,
+    Parcel,
+    Rejected,
+    Request,
+    Retry,
+    Target,
+)
 from router.sinks import KINDS, SinkConfig
 from router.transport import HttpResponse
 
@@ -60,3 +73,16 @@ def answer(status: int, body: Any = None, **headers: str) -> HttpResponse:
     data = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return HttpResponse(status, names, data)
+
+
+def kind(result: Outcome) -> tuple[Any, ...]:
+    """What of an outcome the table decides: its class, code, and what goes with them."""
+    match result:
+        case Retry(reason, after, scope):
+            return Retry, reason.code, after, scope
+        case Rejected(reason, recipient_gone):
+            return Rejected, reason.code, recipient_gone
+        case Halt(reason) | InDoubt(reason):
+            return type(result), reason.code
+        case Delivered(provider_id, _):
+            return Delivered, provider_id

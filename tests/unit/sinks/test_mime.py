@@ -59,7 +59,7 @@ def test_headers_of_a_mail() -> None:
     assert message["Subject"] == "Заказ №12"
     assert message["Date"] == "Fri, 02 Jan 2026 03:04:05 -0000"
     assert message["Message-ID"] == ID
-    assert message["Reply-To"] == "<help@acme.example>"
+    assert message["Reply-To"] == "help@acme.example"
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["Content-Language"] == "ru"
     assert message["MIME-Version"] == "1.0"

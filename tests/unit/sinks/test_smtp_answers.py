@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from router.messages import Delivered, Halt, InDoubt, Rejected, Retry, Scope
 from router.sinks._smtp_session import Stage
 from router.sinks.smtp import SmtpConfig, accepted, broken, refused
-from tests.unit.sinks.builders import config
-from tests.unit.sinks.test_telegram import kind
+from tests.unit.sinks.builders import config, kind
 
 GONE, KEPT = True, False
 MESSAGE, TARGET, SINK = Scope.MESSAGE, Scope.TARGET, Scope.SINK

@@ -16,14 +16,13 @@ from router.messages import (
     Delivered,
     Halt,
     InDoubt,
-    Outcome,
     Rejected,
     Retry,
     Scope,
 )
 from router.sinks.telegram import TelegramConfig, moved_to, outcome, request
 from router.transport import HttpRequest, HttpResponse
-from tests.unit.sinks.builders import BOT_TOKEN, NOW, answer, chat, config, parcel
+from tests.unit.sinks.builders import BOT_TOKEN, NOW, answer, chat, config, kind, parcel
 
 
 def refusal(code: int, description: str, **parameters: int) -> HttpResponse:
@@ -36,19 +35,6 @@ def fields(message: ChatMessage, address: str = "42", **changes: Any) -> dict[st
     assert isinstance(built, HttpRequest)
     assert built.body is not None
     return orjson.loads(built.body)
-
-
-def kind(result: Outcome) -> tuple[Any, ...]:
-    """What of an outcome the table decides: its class, code, and what goes with them."""
-    match result:
-        case Retry(reason, after, scope):
-            return Retry, reason.code, after, scope
-        case Rejected(reason, recipient_gone):
-            return Rejected, reason.code, recipient_gone
-        case Halt(reason) | InDoubt(reason):
-            return type(result), reason.code
-        case Delivered(provider_id, _):
-            return Delivered, provider_id
 
 
 GONE, OURS = True, False

@@ -13,8 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from router.messages import Delivered, Rejected, Retry, Scope
 from router.sinks.webhook import WebhookConfig, outcome, request, sign, webhook_id
 from router.transport import HttpRequest, HttpResponse
-from tests.unit.sinks.builders import KEY, NOW, WEBHOOK_SECRET, answer, call, config
-from tests.unit.sinks.test_telegram import kind
+from tests.unit.sinks.builders import KEY, NOW, WEBHOOK_SECRET, answer, call, config, kind
 
 SECRET_KEY = base64.b64decode(WEBHOOK_SECRET.removeprefix("whsec_"))
 BODY = '{"type":"order.paid","timestamp":"2026-01-02T03:04:05Z","data":{"id":"o-1","имя":"Ж"}}'
