@@ -212,6 +212,8 @@ class _Reader:
             return None
         if composed.value == "" and not composed.style:
             self.problems.error("Y006", "a key is missing before the colon", at)
+        elif "\0" in composed.value:
+            self.problems.error("Y001", "text can't hold the character U+0000", at)
         elif composed.style or isinstance(read_plain(composed.value), str):
             return composed.value
         else:
@@ -233,6 +235,9 @@ class _Reader:
         text: str = composed.value
         tag: str = composed.tag
         is_plain = not composed.style
+        if "\0" in text:
+            self.problems.error("Y001", "text can't hold the character U+0000", at)
+            text = text.replace("\0", "")
         if tag and not self.literal:
             return self._tagged_scalar(tag, text, is_plain, at)
         if "$" in text and not self.literal and ("${" in text or "$$" in text):

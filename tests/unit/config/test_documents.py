@@ -122,6 +122,8 @@ def test_an_empty_file_is_an_empty_mapping() -> None:
         ("a: [1, 2\n", "Y001", "2:1"),
         ("a:\n  - b\n c: d\n", "Y001", "3:2"),
         ("a: \x01\n", "Y001", "1:4"),
+        ('a: "\\0"\n', "Y001", "1:4"),
+        ('"\\0": a\n', "Y001", "1:1"),
     ],
 )
 def test_mistakes_have_a_code_and_a_place(text: str, code: str, place: str) -> None:

@@ -54,7 +54,7 @@ class Sink(Model):
 def check(text: str, environ: dict[str, str] | None = None, *, offline: bool = False) -> Problems:
     node, problems = parse(text)
     node = resolve(node, Variables(environ or {}, Path(), True, offline), problems, typed=False)
-    validate(Sink, node, 'sink "mail"', problems)
+    validate(Sink, node, 'sink "mail"', problems, ".")
     return problems
 
 
@@ -115,7 +115,7 @@ def test_the_field_decides_how_the_text_of_a_variable_reads() -> None:
     node, problems = parse("host: ${HOST}\nport: ${PORT}\ntls: ${TLS}\nlimit: ${LIMIT}\n")
     environ = {"HOST": "5", "PORT": "587", "TLS": "false", "LIMIT": "64KiB"}
     node = resolve(node, Variables(environ, Path()), problems, typed=False)
-    model = validate(Sink, node, "sink", problems)
+    model = validate(Sink, node, "sink", problems, ".")
     assert model is not None
     assert (model.host, model.port, model.tls, model.limit) == ("5", 587, False, 65536)
 
@@ -133,7 +133,7 @@ def test_a_variable_that_is_not_set_is_one_problem() -> None:
 def test_extension_keys_are_ignored_where_keys_are_fixed_and_kept_where_names_are_free() -> None:
     login = "login: {user: a, password: b, x-y: 2}"
     node, problems = parse(f"x-note: 1\nhost: h\n{login}\nheaders: {{x-z: c}}")
-    model = validate(Sink, node, "sink", problems)
+    model = validate(Sink, node, "sink", problems, ".")
     assert model is not None
     assert model.headers == {"x-z": "c"}
 
@@ -141,7 +141,7 @@ def test_extension_keys_are_ignored_where_keys_are_fixed_and_kept_where_names_ar
 def test_a_secret_in_a_file_is_masked_in_excerpts() -> None:
     text = "host: h\nlogin: {user: a, password: hunter2, nope: 1}\nport: x\n"
     node, problems = parse(text)
-    validate(Sink, node, "sink", problems)
+    validate(Sink, node, "sink", problems, ".")
     shown = [p.render() for p in redact(problems.found, list(secret_nodes(Sink, node)))]
     assert "hunter2" not in "".join(shown)
     assert "password: *******, nope" in "".join(shown)
@@ -150,7 +150,7 @@ def test_a_secret_in_a_file_is_masked_in_excerpts() -> None:
 def test_a_secret_of_several_lines_is_masked_in_excerpts() -> None:
     text = "host: h\nlogin:\n  password: |\n    hunter2\n    hunter3\n  user: 5\n"
     node, problems = parse(text)
-    validate(Sink, node, "sink", problems)
+    validate(Sink, node, "sink", problems, ".")
     (problem,) = redact(problems.found, list(secret_nodes(Sink, node)))
     assert problem.at is not None
     assert "hunter" not in "".join(problem.at.source.lines)
