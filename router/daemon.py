@@ -41,6 +41,7 @@ from router.delivery import (
     Window,
 )
 from router.delivery.lanes import Lanes, SpillBudget
+from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
 from router.ledger import KINDS as LEDGERS
 from router.ledger import Ledger, LedgerDown, Stats
@@ -66,10 +67,12 @@ class Options:
     Attributes:
         accept_new_ledger: Go on although the group's offsets belong to another ledger.
         watch_s: Seconds between looks at the configuration's content; None never looks.
+        fault_point: Where a test has the process killed, such as ``claimed:3``.
     """
 
     accept_new_ledger: bool = False
     watch_s: float | None = 5.0
+    fault_point: str | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +113,8 @@ class Daemon:
         self.admin_address: Address | None = None
         self.probe_address: Address | None = None
         self.stats: Stats | None = None
+        if options.fault_point:
+            arm(options.fault_point)
         self._load = load
         self._options = options
         self._clock = clock or SystemClock()

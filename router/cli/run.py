@@ -30,7 +30,14 @@ log = logging.getLogger("router.daemon")
     help="Go on with a ledger that is not the one the group's offsets belong to.",
 )
 @click.option("--no-watch", is_flag=True, help="Don't reload by itself when files change.")
-def command(config: str, environment: str | None, accept_new_ledger: bool, no_watch: bool) -> None:
+@click.option("--fault-point", envvar="ROUTER_FAULT_POINT", hidden=True)
+def command(
+    config: str,
+    environment: str | None,
+    accept_new_ledger: bool,
+    no_watch: bool,
+    fault_point: str | None,
+) -> None:
     """Run the daemon until SIGTERM; SIGHUP reloads.
 
     \b
@@ -42,7 +49,7 @@ def command(config: str, environment: str | None, accept_new_ledger: bool, no_wa
     if loaded.project is None:
         show_problems(loaded.problems)
         raise click.exceptions.Exit(BAD_CONFIG)
-    options = Options(accept_new_ledger, None if no_watch else 5.0)
+    options = Options(accept_new_ledger, None if no_watch else 5.0, fault_point)
     redactor = Redactor(secrets_in(loaded.project))
     metrics = Metrics(__version__)
     logs = setup_logs(loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__)

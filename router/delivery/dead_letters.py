@@ -12,6 +12,7 @@ from typing import Protocol, final
 
 from router.clock import Clock
 from router.delivery.job import Job
+from router.delivery.stages import Stage, reached
 from router.events import (
     DeadLetter,
     Record,
@@ -118,6 +119,7 @@ class Outbox:
         letters = [dead_letter_from_line(row.blob) for row in rows if row.blob is not None]
         try:
             await self._publisher.publish(letters)
+            reached(Stage.PUBLISHED)
         except PublishFailed as error:
             log.warning("%d dead letters wait, they could not be published: %s", len(rows), error)
             now = self._clock.now()

@@ -16,6 +16,7 @@ from router.delivery.job import Job, event_hash, job_of
 from router.delivery.lane import Lane
 from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler, book_row
+from router.delivery.stages import Stage, reached
 from router.events import Event, Replay
 from router.ledger import LedgerDown, Row, Settle, State
 from router.messages import Reason
@@ -121,6 +122,7 @@ class Dispatcher:
                 if _is_asked_for(work.replay, head)
             ]
         rows = await self._ledger.lookup([head.key for head, _ in heads])
+        reached(Stage.LOOKED_UP)
         known = [(h, w, r) for (h, w), r in zip(heads, rows, strict=True)]
         known += await self._late_fallbacks(known)
         await self._replay_dead(known)

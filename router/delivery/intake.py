@@ -14,6 +14,7 @@ from router.clock import Clock
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
 from router.delivery.offsets import Offsets, Ticket
+from router.delivery.stages import Stage, reached
 from router.events import (
     DecodeConfig,
     Event,
@@ -126,6 +127,7 @@ class Intake:
             if records:
                 self.records_read += len(records)
                 self._batches.append((records, self.offsets.open_batch(records)))
+                reached(Stage.READ)
                 self._wake.set()
             self._positions = {place: source.position(place) for place in self.offsets.places}
             if records:
@@ -174,6 +176,7 @@ class Intake:
             if not ticket.is_current:
                 continue
             incoming = self._decode(record, counts)
+            reached(Stage.DECODED)
             if isinstance(incoming, Incoming):
                 event, replay = incoming.event, incoming.replay
                 routes = rules.matching(event)
@@ -270,6 +273,7 @@ class Intake:
             self._metrics.commit_failed()
             log.warning("offsets were not committed, they will be again: %s", error)
         else:
+            reached(Stage.COMMITTED)
             self.offsets.mark_committed(offsets)
             self._metrics.committed()
 

@@ -23,6 +23,7 @@ from router.delivery.health import Health
 from router.delivery.job import Job
 from router.delivery.rate import TargetBuckets, TokenBucket
 from router.delivery.settling import Settler
+from router.delivery.stages import Stage, reached
 from router.ledger import (
     Behind,
     Cancelled,
@@ -338,6 +339,7 @@ class Lane:
         for job in jobs:
             if job.message is None and not self._render_one(job):
                 continue
+            reached(Stage.RENDERED)
             rendered.append(job)
             if self._clock.monotonic() - started > _YIELD_EVERY_S:
                 await anyio.lowlevel.checkpoint()
@@ -361,6 +363,7 @@ class Lane:
         try:
             rows = [job.row(State.CLAIMED) for job in jobs]
             claims = await self._settler.ledger.claim(rows, self.lease_s)
+            reached(Stage.CLAIMED)
         except LedgerDown as error:
             log.warning("nothing can be claimed for sink %s: %s", self.name, error)
             self._fresh.extendleft(reversed(jobs))
@@ -507,6 +510,7 @@ class Lane:
     # Outcomes -----------------------------------------------------------------------------------
 
     def _conclude(self, job: Job, outcome: Outcome, started: float) -> None:
+        reached(Stage.SENT)
         job.attempts += 1
         seconds = self._clock.monotonic() - started
         if job.first_at is None:
@@ -521,6 +525,7 @@ class Lane:
             self._probe_ended()
         self._end(job, self._health.conclude(job, outcome, is_probe=is_probe))
         self._settler.note(*self.gates.take_changes())
+        reached(Stage.CONCLUDED)
 
     def _tell(self, job: Job, outcome: Retry | Halt | Rejected | InDoubt) -> None:
         if isinstance(outcome, InDoubt):

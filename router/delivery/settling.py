@@ -15,6 +15,7 @@ from router.delivery.dead_letters import dead_letter_row
 from router.delivery.fallbacks import started_rows, waiting_rows
 from router.delivery.job import Job
 from router.delivery.offsets import Ticket
+from router.delivery.stages import Stage, reached
 from router.ledger import Fact, Kind, Ledger, LedgerDown, Row, Settle, Settled, State, Waiters
 from router.planning import (
     Arrived,
@@ -176,6 +177,7 @@ class Settler:
         results: Sequence[Settled] = ()
         if batch:
             results = await self._insist(lambda: self.ledger.settle([c.settle for c in batch]))
+            reached(Stage.SETTLED)
         if facts:
             await self._insist(lambda: self.ledger.put_facts(facts))
         if dropped:
