@@ -143,12 +143,14 @@ class Emitter:
     """Turns the conditions of one route into terms.
 
     Attributes:
+        number: The route's, for what its expressions report.
         scope: Of the function in which the terms will stand.
         row: The route's constants so far; shared with functions for elements.
         functions: Functions for elements, body to name; shared by the whole factory.
         used: Names of the row's constants that this scope reads.
     """
 
+    number: int
     scope: Scope
     functions: dict[tuple[str, ...], str]
     row: list[Any] = field(default_factory=list[Any])
@@ -170,7 +172,8 @@ class Emitter:
             case Elements():
                 return self._elements(condition)
             case When():
-                return [Term(f"run({self._bind(condition)}, event)", True, _EXPRESSION_COST)]
+                expression = self._bind((self.number, condition.expression))
+                return [Term(f"run({expression}, event)", True, _EXPRESSION_COST)]
             case _:
                 raise TypeError(f"not a condition: {condition!r}")
 
@@ -226,7 +229,7 @@ class Emitter:
 
     def _elements(self, condition: Elements) -> list[Term]:
         variable = self.scope.load(condition.path)
-        inner = Emitter(Scope(self.scope.constants, "item"), self.functions, self.row)
+        inner = Emitter(self.number, Scope(self.scope.constants, "item"), self.functions, self.row)
         terms = inner.terms(condition.condition)
         for name in inner.used:
             if name not in self.used:
@@ -281,7 +284,7 @@ class FunctionSource:
 
     def add_route(self, number: int, condition: Condition | None) -> None:
         """Put the number out if the condition holds."""
-        emitter = Emitter(self.scope, self.functions)
+        emitter = Emitter(number, self.scope, self.functions)
         terms = emitter.terms(condition) if condition is not None else []
         guards = conjunction((term for term in terms if not term.varies), empty="")
         tests = conjunction((term for term in terms if term.varies), empty="")

@@ -6,12 +6,13 @@ their conditions is generated Python (see ``emitter``). It agrees with ``naive.e
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeAlias
 
 from router.events import Event
-from router.routing.conditions import Condition, When
+from router.routing.conditions import Condition, Expression
 from router.routing.emitter import FunctionSource
 from router.routing.index import Entry, Node, plan
 from router.routing.literals import NUMBERS, is_decimal, literal_key
@@ -39,7 +40,7 @@ _NAMES: Final[dict[str, Any]] = {
 class _Compiler:
     """Makes functions from plans; sources that are equal are compiled once."""
 
-    expression_errors: int = 0
+    expression_errors: Counter[int] = field(default_factory=Counter[int])
     factories: dict[str, Callable[..., Collect]] = field(
         default_factory=dict[str, Callable[..., Collect]]
     )
@@ -76,11 +77,12 @@ class _Compiler:
             factory = self.factories[source] = namespace["make"]
         return factory(*function.constants.values)
 
-    def _run(self, when: When, event: Any) -> bool:
+    def _run(self, numbered: tuple[int, Expression], event: Any) -> bool:
+        number, expression = numbered
         try:
-            return bool(when.expression(event))
+            return bool(expression(event))
         except Exception:
-            self.expression_errors += 1
+            self.expression_errors[number] += 1
             return False
 
 
@@ -141,7 +143,14 @@ class Matcher:
     @property
     def expression_errors(self) -> int:
         """How many evaluations of a ``when:`` raised, and so counted as false."""
-        return self._compiler.expression_errors
+        return self._compiler.expression_errors.total()
+
+    @property
+    def expression_errors_by_route(self) -> dict[Hashable, int]:
+        """The same by id, for routes that have any."""
+        return {
+            self._ids[number]: count for number, count in self._compiler.expression_errors.items()
+        }
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ def test_failed_expressions_are_counted() -> None:
     assert routes.match(event({"x": 1})) == ["good"]
     assert routes.match(event({"x": 1})) == ["good"]
     assert routes.expression_errors == 2
+    assert routes.expression_errors_by_route == {"bad": 2}
 
 
 def spy(seen: list[str], name: str) -> When:
