@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_time, format_timedelta
-from babel.numbers import format_decimal, get_currency_precision
+from babel.numbers import NumberPattern, format_decimal, get_currency_precision
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
@@ -45,6 +46,8 @@ _THREE_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
 _FOUR_DIGITS = frozenset(["CLF", "UYW"])
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _NAMED_FORMATS = frozenset({"short", "medium", "long", "full"})
+_TOUCHING = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+"""Where CLDR's currencySpacing puts a space between letters and digits, and Babel does not."""
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -96,10 +99,18 @@ def money(context: Context, value: Any, trim: bool = False) -> str:
         shown = digits
     if trim and amount == amount.to_integral_value():
         shown = 0
-    pattern = locale.currency_formats["standard"]
-    return pattern.apply(
-        amount, locale, currency=currency, currency_digits=False, force_frac=(shown, shown)
-    )
+    pattern = _pattern(locale, shown, "currency")
+    text = pattern.apply(amount, locale, currency=currency, currency_digits=False)
+    return _TOUCHING.sub("\xa0", text)
+
+
+@lru_cache(maxsize=256)
+def _pattern(locale: Locale, digits: int, style: Literal["currency", "decimal"]) -> NumberPattern:
+    """The locale's pattern with that many decimals, no more and no fewer."""
+    formats = locale.currency_formats if style == "currency" else locale.decimal_formats
+    pattern = copy(formats["standard" if style == "currency" else None])
+    pattern.frac_prec = (digits, digits)
+    return pattern
 
 
 @pass_context
@@ -115,8 +126,7 @@ def number(context: Context, value: Any, digits: int | None = None) -> str:
     if digits is None:
         return format_decimal(value, locale=locale)
     check_width(digits, "number", 20)
-    pattern = locale.decimal_formats[None]
-    return pattern.apply(value, locale, force_frac=(digits, digits))
+    return _pattern(locale, digits, "decimal").apply(value, locale)
 
 
 def moment(value: Any, name: str = "date") -> datetime:

@@ -76,9 +76,10 @@ def check(tree: nodes.Template, env: Environment, complain: Complain, *, json: b
         elif isinstance(node, nodes.Test) and node.name not in env.tests:
             guess = did_you_mean(node.name, list(env.tests), "Tests")
             reject("T123", node.lineno, node.name, f'unknown test "{node.name}".{guess}')
-        elif isinstance(node, nodes.Name) and node.ctx in {"store", "param"}:
-            if node.name in RESERVED:
-                reject("T124", node.lineno, node.name, f'"{node.name}" can\'t be set: it is taken')
+        elif isinstance(node, nodes.Name) and node.ctx != "load" and node.name in RESERVED:
+            reject("T124", node.lineno, node.name, f'"{node.name}" can\'t be set: it is taken')
+        elif isinstance(node, nodes.Name) and node.name in {"self", "super"}:
+            reject("T124", node.lineno, node.name, f'"{node.name}" is not available in templates')
         elif isinstance(node, nodes.Concat) and len(node.nodes) > MAX_OPERANDS:
             reject("T124", node.lineno, "~", f'over {MAX_OPERANDS} texts joined by "~"')
         elif isinstance(node, nodes.Getitem) and _is_t(node.node):

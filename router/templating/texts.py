@@ -6,11 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from babel import Locale
+
 from router.problems import Position, Problems, did_you_mean, nearest
 from router.templating.bounded import kind
 from router.templating.codes import RenderError
 from router.templating.filters import plural_category
-from router.templating.locales import PLURAL_FORMS, Locales, needed_plural_forms
+from router.templating.locales import PLURAL_FORMS, Locales, cldr_locale, needed_plural_forms
 from router.templating.names import TemplateFunction, TemplateNames
 from router.templating.pieces import Piece, compile_text
 from router.templating.rendering import Rendering
@@ -31,8 +33,13 @@ class PlainText(TemplateFunction):
 
 @dataclass(frozen=True, slots=True)
 class PluralText(TemplateFunction):
-    """A text with plural forms: ``t.comments(count)``; the count is ``n`` in it."""
+    """A text with plural forms: ``t.comments(count)``; the count is ``n`` in it.
 
+    Attributes:
+        language: Whose plural rule its forms follow, also where another locale borrows it.
+    """
+
+    language: Locale
     forms: Mapping[str, Piece]
 
     def invoke(self, rendering: Rendering, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -41,7 +48,7 @@ class PluralText(TemplateFunction):
         count = args[0]
         if not isinstance(count, int | float) or isinstance(count, bool):
             raise RenderError("T126", f"a count is a number, not {kind(count)}")
-        category = plural_category(rendering.locale, count)
+        category = plural_category(self.language, count)
         piece = self.forms.get(category) or self.forms.get("other") or self.forms.get("many")
         if piece is None:
             raise RenderError("T131", f'the text has no plural form "{category}"')
@@ -110,7 +117,7 @@ def compile_file(
             plain[key] = PlainText(piece)
     for key, given in forms.items():
         _check_forms(locale, key, given, key_at[key], problems)
-        plain.setdefault(key, PluralText(given))
+        plain.setdefault(key, PluralText(cldr_locale(locale), given))
     return TextFile(locale, start, plain, key_at)
 
 
