@@ -22,6 +22,14 @@ from router.messages import Channel
 Kind = Literal["router", "routes", "env", "template"]
 Schema: TypeAlias = dict[str, Any]
 
+FILES: Mapping[Kind, str] = {
+    "router": "router.json",
+    "routes": "routes.json",
+    "env": "overlay.json",
+    "template": "template.json",
+}
+"""What each schema is called beside the others."""
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _COMPONENTS: dict[str, tuple[Kinds, str]] = {
@@ -53,7 +61,7 @@ def schema(kind: Kind) -> Schema:
         "env": _overlay,
         "template": lambda: TEMPLATE_FILE,
     }
-    head = {"$schema": DIALECT, "$id": f"{kind}.schema.json"}
+    head = {"$schema": DIALECT, "$id": FILES[kind]}
     return head | _for_editors(builders[kind]())
 
 
@@ -86,23 +94,21 @@ def _router() -> Schema:
 
 def _overlay() -> Schema:
     """Every part may be left out or be null; a component's type may stand in router.yaml."""
-    definitions = {name: _without_required(one) for name, one in _definitions().items()}
-    properties = {key: _or_null(one) for key, one in _plain_sections().items()}
+    definitions = _definitions()
+    properties = _plain_sections()
     for section, (kinds, text) in _COMPONENTS.items():
-        merged: Schema = {"type": {"enum": kinds.names()}}
+        options: Schema = {}
         for name in kinds.names():
-            merged |= definitions[_definition_name(section, name)]["properties"]
-        merged["type"] = {"enum": kinds.names(), "description": "Another type replaces it whole."}
-        one = _or_null({"type": "object", "properties": merged, "additionalProperties": False})
+            options |= definitions[_definition_name(section, name)]["properties"]
+        options["type"] = {"enum": kinds.names(), "description": "Another type replaces it whole."}
+        one: Schema = {"type": "object", "properties": options, "additionalProperties": False}
         if section in _NAMED:
-            one = _or_null({"type": "object", "additionalProperties": one})
+            one = {"type": "object", "additionalProperties": one}
         properties[section] = {"description": text, **one}
     for section in SETTINGS:
         reference = _reference(section)
-        properties[section] = {"description": _SETTINGS_TEXT[section]} | _or_null(
-            {"$ref": reference}
-        )
-    return {
+        properties[section] = {"description": _SETTINGS_TEXT[section], "$ref": reference}
+    whole: Schema = {
         "title": "env/NAME.yaml",
         "description": "Laid over router.yaml: maps merge, lists replace, null removes, a new name "
         "needs !new.",
@@ -111,6 +117,30 @@ def _overlay() -> Schema:
         "additionalProperties": False,
         "$defs": definitions | ROUTE_DEFINITIONS,
     }
+    return _nullable(whole)
+
+
+def _nullable(given: Schema) -> Schema:
+    """The same schema, with null allowed and nothing compulsory; lists replace, so their items
+    stay as they are."""
+    found = {key: value for key, value in given.items() if key != "required"}
+    for key in ("properties", "$defs"):
+        if key in found:
+            found[key] = {name: _nullable(one) for name, one in found[key].items()}
+    if isinstance(found.get("additionalProperties"), dict):
+        found["additionalProperties"] = _nullable(found["additionalProperties"])
+    if "anyOf" in found:
+        found["anyOf"] = [*found["anyOf"], {"type": "null"}]
+    if "enum" in found:
+        found["enum"] = [*found["enum"], None]
+    if "type" in found:
+        found["type"] = [*_types(found), "null"]
+    return found
+
+
+def _types(one: Schema) -> list[str]:
+    kind: str | list[str] = one.get("type", [])
+    return [kind] if isinstance(kind, str) else kind
 
 
 def _plain_sections() -> dict[str, Schema]:
@@ -195,19 +225,11 @@ def _definitions() -> dict[str, Schema]:
     return definitions
 
 
-def _without_required(one: Schema) -> Schema:
-    return {key: value for key, value in one.items() if key != "required"}
-
-
-def _or_null(one: Schema) -> Schema:
-    return {"anyOf": [one, {"type": "null"}]}
-
-
 _VALUES = frozenset({"default", "examples", "enum", "const", "required"})
 
 
 def _for_editors(node: Any) -> Any:
-    """Lets ``x-`` keys hold anchors, and ``${NAME}`` stand for numbers and booleans."""
+    """Lets ``x-`` keys hold anchors, and ``${NAME}`` stand for any scalar."""
     if isinstance(node, list):
         items: list[Any] = node
         return [_for_editors(item) for item in items]
@@ -222,7 +244,9 @@ def _for_editors(node: Any) -> Any:
             found[key] = value if key in _VALUES else _for_editors(value)
     if found.get("additionalProperties") is False:
         found.setdefault("patternProperties", {"^x-": True})
-    if found.get("type") in ("integer", "number", "boolean"):
+    scalars = set(_types(found)) - {"object", "array", "null"}
+    is_narrow = "pattern" in found or "enum" in found or "string" not in scalars
+    if is_narrow and (scalars or "enum" in found):
         said = {key: found.pop(key) for key in ("description", "default") if key in found}
         return said | {"anyOf": [found, _VARIABLE]}
     return found
