@@ -40,6 +40,7 @@ _UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
 _UNSAFE_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE_S = 15.0
 _CLOSE_S = 2.0
+_MOST_TIMEOUTS = 16
 
 
 @asynccontextmanager
@@ -75,10 +76,16 @@ async def open_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
 class _Client:
     def __init__(self, session: aiohttp.ClientSession, options: HttpOptions) -> None:
         self._session = session
-        self._options = options
+        self._max_body = options.max_body
+        self._connect_timeout_s = options.connect_timeout_s
+        self._is_guarded = options.public_only
+        self._allowed = _normalised(options.allow_hosts)
+        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        url = _checked_url(request, self._options)
+        url = _checked_url(request)
+        if self._is_guarded:
+            _refuse_inside_literal(url, self._allowed)
         attempt = _Attempt()
         response: HttpResponse | None = None
         failure: NotSent | AnswerLost | None = None
@@ -100,14 +107,21 @@ class _Client:
             headers=request.headers,
             data=request.body,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                total=request.timeout_s, sock_connect=self._options.connect_timeout_s
-            ),
+            timeout=self._timeout(request.timeout_s),
             middlewares=(attempt,),
         ) as answer:
-            body, truncated = await _read(answer, self._options.max_body)
+            body, truncated = await _read(answer, self._max_body)
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return HttpResponse(answer.status, headers, body, truncated)
+
+    def _timeout(self, total_s: float) -> aiohttp.ClientTimeout:
+        """A sink's requests share one deadline: its object is made once."""
+        timeout = self._timeouts.get(total_s)
+        if timeout is None:
+            timeout = aiohttp.ClientTimeout(total=total_s, sock_connect=self._connect_timeout_s)
+            if len(self._timeouts) < _MOST_TIMEOUTS:
+                self._timeouts[total_s] = timeout
+        return timeout
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
@@ -218,9 +232,9 @@ def _normalised(hosts: frozenset[str]) -> frozenset[str]:
     return frozenset(host.rstrip(".").lower() for host in hosts)
 
 
-def _checked_url(request: HttpRequest, options: HttpOptions) -> URL:
+def _checked_url(request: HttpRequest) -> URL:
     """Raises:
-    NotSent: the request can't be put on the wire as it is, or must not go to its address.
+    NotSent: the request can't be put on the wire as it is.
     """
     if _UNSAFE_URL.search(request.url) or any(
         _UNSAFE_HEADER.search(value) or _UNSAFE_URL.search(name)
@@ -234,11 +248,19 @@ def _checked_url(request: HttpRequest, options: HttpOptions) -> URL:
         host = url = None
     if url is None or not host or url.scheme not in ("http", "https"):
         raise NotSent(Reason("invalid_request", "not an http or https URL"))
-    if options.public_only and host.lower() not in _normalised(options.allow_hosts):
-        address = literal(host)
-        if address is not None and not is_public(address):
-            raise NotSent(_REFUSED)
     return url
+
+
+def _refuse_inside_literal(url: URL, allowed: frozenset[str]) -> None:
+    """The check of hosts that are addresses already, which no resolver gets to see.
+
+    Raises:
+        NotSent: the address is not public.
+    """
+    host = url.host or ""
+    address = literal(host)
+    if address is not None and host.lower() not in allowed and not is_public(address):
+        raise NotSent(_REFUSED)
 
 
 _REFUSED = Reason("address_refused", "the host's address is not public")
