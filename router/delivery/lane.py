@@ -206,11 +206,12 @@ class Lane:
                     failures = 0
                     self._is_open = True
                     async with anyio.create_task_group() as tasks:
-                        is_batch = isinstance(sink, BatchSink)
-                        workers = 1 if is_batch else self._config.concurrency
-                        self._width = _BATCH if is_batch else workers
-                        for _ in range(workers):
-                            tasks.start_soon(self._work, sink)
+                        if isinstance(sink, BatchSink):
+                            self._width = _BATCH
+                            tasks.start_soon(self._work_in_batches, sink)
+                        else:
+                            for _ in range(self._config.concurrency):
+                                tasks.start_soon(self._work, sink)
                         await self._feed()
             except OSError as error:
                 failures += 1
@@ -450,19 +451,25 @@ class Lane:
 
     # Workers ------------------------------------------------------------------------------------
 
-    async def _work(self, sink: Sink | BatchSink) -> None:
+    async def _work(self, sink: Sink) -> None:
         while True:
-            while not self._ready:
-                parked = anyio.Event()
-                self._idle.append(parked)
-                await parked.wait()
-            if isinstance(sink, BatchSink):
-                batch = [self._ready.popleft() for _ in range(min(_BATCH, len(self._ready)))]
-                await self._send_batch(sink, batch)
-            else:
-                await self._send(sink, self._ready.popleft())
+            await self._something_ready()
+            await self._send(sink, self._ready.popleft())
             if len(self._claimed) <= self._width or not self._ready:
                 self._nudge()
+
+    async def _work_in_batches(self, sink: BatchSink) -> None:
+        while True:
+            await self._something_ready()
+            batch = [self._ready.popleft() for _ in range(min(_BATCH, len(self._ready)))]
+            await self._send_batch(sink, batch)
+            self._nudge()
+
+    async def _something_ready(self) -> None:
+        while not self._ready:
+            parked = anyio.Event()
+            self._idle.append(parked)
+            await parked.wait()
 
     def _is_late(self, job: Job) -> bool:
         """Its lease might end during the send."""
