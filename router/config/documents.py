@@ -37,7 +37,7 @@ class Document:
 
     Attributes:
         node: Its value; an empty mapping for an empty file.
-        is_raw: Some scalar has still to be resolved (see ``substitution``).
+        is_raw: Some value has still to be resolved (see ``substitution``), or is marked ``!new``.
     """
 
     node: Node
@@ -252,9 +252,9 @@ class _Reader:
             self.is_raw = True
             return Node(Raw.of(text, tag, is_plain), at)
         if tag == "!new":
+            self.is_raw = True
             value: Scalar = read_plain(text) if is_plain else text
             if "$" in text:
-                self.is_raw = True
                 value = Raw.of(text, "", is_plain)
             return Node(value, at, is_new=True)
         if tag == "!include" and self.include is not None:
@@ -265,6 +265,7 @@ class _Reader:
 
     def _tagged_collection(self, tag: str, node: Node) -> Node:
         if tag == "!new" and not self.literal:
+            self.is_raw = True
             return Node(node.value, node.at, is_new=True)
         if tag in _TAGS and not self.literal:
             self.problems.error("Y011", f"{tag} takes text, not a {node.kind()}", node.at)

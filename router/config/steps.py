@@ -137,7 +137,6 @@ class StepLinker:
         causes = self._causes(fields, fallback_for)
         layer = read_policy(fields).over(self.layer)
         was = fields.text("was")
-        per = fields.choice("per", ("recipient", "event"))
         facts = self.sinks.facts.get(line.sink)
         if facts is None:
             if line.sink not in self.sinks.names and self.sinks.names:
@@ -146,18 +145,7 @@ class StepLinker:
                 self.problems.error("R101", message, line.sink_at)
             return None
         to = self._target(fields, facts)
-        has_to = fields.node.get("to") is not None
-        is_personal = facts.channel.is_personal
-        per_recipient = per == "recipient" or (is_personal and not has_to and per is None)
-        if per == "event" and is_personal and not has_to:
-            message = f'sink "{line.sink}" sends to people; per: event needs to:'
-            self.problems.error("R212", message, fields.node.locate(["per"]))
-        if per_recipient and not self.has_recipients:
-            self.problems.error(
-                "R212",
-                f'step "{line.id}" sends to people; the route needs recipient: (or the step to:)',
-                line.node.at,
-            )
+        per_recipient = self._per_recipient(line, facts)
         content = self.contents.link(fields, facts, line.sink_at)
         if content is None:
             return None
@@ -176,6 +164,23 @@ class StepLinker:
             expires=expires_after(layer, facts.channel),
             in_doubt=layer.in_doubt or "resend",
         )
+
+    def _per_recipient(self, line: Line, facts: SinkFacts) -> bool:
+        """People are sent to one by one; fixed targets and requests once for the event."""
+        node = line.fields.node
+        per = line.fields.choice("per", ("recipient", "event"))
+        goes_to_people = facts.channel.is_personal and node.get("to") is None
+        if per == "event" and goes_to_people:
+            message = f'sink "{line.sink}" sends to people; per: event needs to:'
+            self.problems.error("R212", message, node.locate(["per"]))
+        per_recipient = per == "recipient" or (goes_to_people and per is None)
+        if per_recipient and not self.has_recipients:
+            self.problems.error(
+                "R212",
+                f'step "{line.id}" sends to people; the route needs recipient: (or the step to:)',
+                line.node.at,
+            )
+        return per_recipient
 
     def _target(self, fields: Fields, facts: SinkFacts) -> Target | None:
         to = fields.mapping("to")
