@@ -1,0 +1,149 @@
+"""Findings about one environment: what is never used, and what is not safe to run."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import replace
+
+from router.authoring.route_lint import warning
+from router.config import Loaded, Project
+from router.planning import TemplateContent
+from router.problems import Position, Problem
+from router.sources.kafka import KafkaSourceConfig
+
+
+def lint_sections(loaded: Loaded, project: Project, *, is_run: bool) -> Iterator[Problem]:
+    """Everything that is not about single routes.
+
+    Args:
+        is_run: The environment runs as it is, so what is unsafe counts; the base below overlays
+            does not.
+    """
+    yield from _unused(loaded, project)
+    yield from _own_outputs(loaded, project)
+    yield from _unsigned(loaded, project)
+    yield from _admin(loaded, project)
+    if is_run:
+        yield from _plain_text_mail(loaded, project)
+        yield from _ledger(loaded, project)
+        yield from _real_people(loaded, project)
+
+
+def _place(loaded: Loaded, *path: str) -> Position | None:
+    """Where a value is written, or the nearest that is."""
+    if loaded.document is None:
+        return None
+    return loaded.document.locate(path)
+
+
+def _unused(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    steps = [step for route in project.routes.values() for step in route.steps]
+    used = {
+        "sinks": {step.sink for step in steps},
+        "templates": {s.content.template for s in steps if isinstance(s.content, TemplateContent)},
+        "categories": {route.category for route in project.routes.values()},
+    }
+    known = {
+        "sinks": ("S401", project.sinks, "no route uses sink"),
+        "templates": ("T201", project.templates, "no route uses template"),
+        "categories": ("S402", project.categories, "no route belongs to category"),
+    }
+    for section, (code, names, text) in known.items():
+        for name in names:
+            if name not in used[section]:
+                yield warning(code, f'{text} "{name}"', loaded.places.get(f"{section}.{name}"))
+
+
+def _own_outputs(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    written = {
+        project.dead_letters.topic: "dead letters",
+        project.dead_letters.replay_topic: "replays",
+    }
+    for name, source in project.sources.items():
+        if not isinstance(source, KafkaSourceConfig):
+            continue
+        for topic, what in written.items():
+            if topic not in source.topics and source.reads(topic):
+                message = (
+                    f'the pattern of source "{name}" takes in {topic}, where the router writes'
+                    f" {what}: they would come back as events"
+                )
+                yield warning("S408", message, _place(loaded, "sources", name, "pattern"))
+
+
+def _unsigned(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    for name, facts in project.sink_facts.items():
+        if facts.type == "webhook":
+            from router.sinks.webhook import WebhookConfig
+
+            config = project.sinks[name]
+            if isinstance(config, WebhookConfig) and config.unsigned:
+                message = (
+                    f'webhook "{name}" is not signed: its receiver can\'t tell the router from'
+                    " anybody else; give it secrets:"
+                )
+                yield warning("S403", message, _place(loaded, "sinks", name, "unsigned"))
+
+
+def _plain_text_mail(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    for name, facts in project.sink_facts.items():
+        if facts.type != "smtp":
+            continue
+        from router.sinks.smtp import SmtpConfig
+
+        config = project.sinks[name]
+        if not isinstance(config, SmtpConfig) or config.security != "none":
+            continue
+        if not _is_loopback(config.host):
+            message = (
+                f'sink "{name}" speaks plain text to {config.host}: mail can be read on the way;'
+                " write security: starttls"
+            )
+            yield warning("S404", message, _place(loaded, "sinks", name, "security"))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ledger(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    real = [name for name, facts in project.sink_facts.items() if facts.is_real]
+    if project.ledger.type == "memory" and project.production:
+        message = (
+            "a production environment with a memory ledger: after every restart, events are sent"
+            " again and waiting messages are lost; write type: sqlite"
+        )
+        yield warning("S405", message, _place(loaded, "ledger", "type"))
+    if getattr(project.ledger, "ephemeral", False) and real:
+        message = (
+            "the ledger is ephemeral, but there are real sinks: with the disk go waiting messages"
+            " and the memory of what was sent"
+        )
+        yield warning("S406", message, _place(loaded, "ledger", "ephemeral"))
+
+
+def _real_people(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    if project.production:
+        return
+    diverted = project.divert.targets if project.divert else {}
+    for name, facts in project.sink_facts.items():
+        if facts.is_real and facts.channel.is_personal and facts.channel not in diverted:
+            message = (
+                f'sink "{name}" writes to real people, and this environment is not production:'
+                f" true; write divert: {{{facts.channel}: …}}, or real: false in the sink"
+            )
+            yield warning("S407", message, _place(loaded, "sinks", name))
+
+
+def _admin(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    from router.admin import check_admin
+
+    if not project.admin.enabled:
+        return
+    for problem in check_admin(project.admin):
+        key = "probes" if problem.message.startswith("admin.probes") else "listen"
+        yield replace(problem, at=_place(loaded, "admin", key))
