@@ -116,6 +116,7 @@ class _Known(NamedTuple):
     sink: str
     size: int
     family: bytes | None
+    wait_on: bytes | None
     order_scope: str | None
     seq: int | None
 
@@ -162,8 +163,6 @@ class _Settling:
         self._heads.touch(new.order_scope, new.seq)
         self._new[new.key] = new
         self._remember(new)
-        if new.state is State.WAITING and new.wait_on is not None:
-            self._awaited.add(new.wait_on)
 
     def _update(self, known: _Known, row: Row) -> None:
         tx, key = self._tx, row.key
@@ -195,7 +194,7 @@ class _Settling:
                 key,
             )
         )
-        self._known[key] = _Known(state, known.epoch, known.kind, sink, size, *known[5:])
+        self._note(key, _Known(state, known.epoch, known.kind, sink, size, *known[5:]))
 
     def _wake(self, family: bytes | None, settlement: Settle) -> None:
         self._flush()
@@ -209,17 +208,25 @@ class _Settling:
             self._remember(new)
 
     def _remember(self, row: Row) -> None:
-        size = 0 if row.blob is None else len(row.blob)
-        self._known[row.key] = _Known(
-            row.state,
-            row.epoch,
-            row.kind.value,
-            row.sink,
-            size,
-            row.family,
-            row.order_scope,
-            row.seq,
+        self._note(
+            row.key,
+            _Known(
+                row.state,
+                row.epoch,
+                row.kind.value,
+                row.sink,
+                0 if row.blob is None else len(row.blob),
+                row.family,
+                row.wait_on,
+                row.order_scope,
+                row.seq,
+            ),
         )
+
+    def _note(self, key: bytes, known: _Known) -> None:
+        self._known[key] = known
+        if known.state is State.WAITING and known.wait_on is not None:
+            self._awaited.add(known.wait_on)
 
     def _flush(self) -> None:
         if self._new:
@@ -254,7 +261,8 @@ def settle(tx: Transaction, settlements: Sequence[Settle]) -> Sequence[Settled]:
 
 def _known(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, _Known]:
     sql = """
-        SELECT key, state, epoch, kind, sink, ifnull(length(blob), 0), family, order_scope, seq
+        SELECT key, state, epoch, kind, sink, ifnull(length(blob), 0), family, wait_on,
+            order_scope, seq
         FROM delivery WHERE key IN (%s)
     """
     return {
