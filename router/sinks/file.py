@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Literal
 
+import anyio
 import anyio.to_thread
 import orjson
 from pydantic import Field
@@ -63,12 +64,13 @@ class _File:
         self._descriptor = descriptor
         self._clock = clock
         self._fsync = fsync
+        self._one_at_a_time = anyio.CapacityLimiter(1)
 
     async def send_batch(self, parcels: Sequence[Parcel]) -> Sequence[Outcome]:
         now = self._clock.now()
         data = b"".join(line(parcel, now) for parcel in parcels)
         try:
-            await anyio.to_thread.run_sync(self._append, data)
+            await anyio.to_thread.run_sync(self._append, data, limiter=self._one_at_a_time)
         except OSError as error:
             reason = Reason("write_failed", error.strerror or "the file can't be written")
             return [InDoubt(reason)] * len(parcels)
