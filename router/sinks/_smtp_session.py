@@ -213,6 +213,8 @@ class Session:
             body += b"\r\n"
         protocol.write(body)
         await writer.drain()
+        if not protocol.is_connected:
+            raise Broken(Stage.DATA, "connection_lost")
         self.stage = Stage.DOT
         protocol.write(b".\r\n")
         response = await protocol.read_response()
