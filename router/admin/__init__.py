@@ -1,8 +1,9 @@
 """The admin server and the probes: health, metrics, reload, and an overview page."""
 
 from router.admin.app import Health, Reload, ReloadReport, admin_app, probe_app
-from router.admin.listener import Address, check_admin, serve
+from router.admin.listener import serve
 from router.admin.overview import Overview, SinkView
+from router.config.addresses import Address, check_admin
 
 __all__ = [
     "Address",

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.admin.listener import is_loopback_host
+from router.config.addresses import is_loopback_host
 from router.values import Secret
 
 _HEADERS: Final[Mapping[str, str]] = {

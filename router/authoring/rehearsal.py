@@ -82,9 +82,7 @@ async def rehearse(
     now: float,
 ) -> list[EventRehearsal]:
     """Plans and renders every record's deliveries; asks the directory, sends nothing."""
-    rules = Ruleset.build(
-        project.routes.values(), project.templates, project.divert, project.hash
-    )
+    rules = Ruleset.build(project.routes.values(), project.templates, project.divert, project.hash)
     found: list[EventRehearsal] = []
     for record in records:
         event = decode(record, decoding)

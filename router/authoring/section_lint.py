@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
 from router.authoring.route_lint import warning
 from router.config import Loaded, Project
+from router.config.addresses import check_admin, is_loopback_host
 from router.planning import TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
@@ -95,19 +95,12 @@ def _plain_text_mail(loaded: Loaded, project: Project) -> Iterator[Problem]:
         config = project.sinks[name]
         if not isinstance(config, SmtpConfig) or config.security != "none":
             continue
-        if not _is_loopback(config.host):
+        if not is_loopback_host(config.host.strip("[]")):
             message = (
                 f'sink "{name}" speaks plain text to {config.host}: mail can be read on the way;'
                 " write security: starttls"
             )
             yield warning("S404", message, _place(loaded, "sinks", name, "security"))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _ledger(loaded: Loaded, project: Project) -> Iterator[Problem]:
@@ -140,8 +133,6 @@ def _real_people(loaded: Loaded, project: Project) -> Iterator[Problem]:
 
 
 def _admin(loaded: Loaded, project: Project) -> Iterator[Problem]:
-    from router.admin import check_admin
-
     if not project.admin.enabled:
         return
     for problem in check_admin(project.admin):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Any, Final
 
@@ -35,7 +36,12 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"router.cli.{_COMMANDS[cmd_name][0]}")
+        # What an import makes, lives on: the cycle collector would only look at it again and again.
+        gc.disable()
+        try:
+            module = importlib.import_module(f"router.cli.{_COMMANDS[cmd_name][0]}")
+        finally:
+            gc.enable()
         return module.command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

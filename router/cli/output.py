@@ -56,10 +56,15 @@ def output_option(command: F) -> F:
 def show_problems(problems: Iterable[Problem]) -> None:
     """Every problem with its excerpt, on standard error."""
     for problem in problems:
-        head, *rest = problem.render().split("\n")
-        click.secho(head, fg=_COLOURS[problem.severity], bold=True, err=True)
-        for line in rest:
-            click.echo(line, err=True)
+        show_problem(problem)
+
+
+def show_problem(problem: Problem) -> None:
+    """A problem with its excerpt, on standard error."""
+    head, *rest = problem.render().split("\n")
+    click.secho(head, fg=_COLOURS[problem.severity], bold=True, err=True)
+    for line in rest:
+        click.echo(line, err=True)
 
 
 def read_project(config: str, environment: str | None, **options: Any) -> tuple[Project, Loaded]:
