@@ -19,16 +19,17 @@ from router.kafka.errors import KafkaUnavailable, TopicRefused, explain
 
 _DEADLINE_S = 15.0
 _TOPIC_EXISTS = 36
-_BROKER_DEFAULT = -1
+_REPLICAS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic to create. ``replication`` -1 is the broker's default."""
+    """A topic to create. Without ``replication`` it has three replicas, if there are so many
+    brokers."""
 
     name: str
     partitions: int = 1
-    replication: int = _BROKER_DEFAULT
+    replication: int | None = None
     config: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -56,11 +57,18 @@ class Admin:
         """
         if not topics:
             return
-        new = [
-            NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=dict(spec.config))
-            for spec in topics
-        ]
         async with _answers():
+            cluster: Any = await self._client.describe_cluster()
+            replicas = min(_REPLICAS, len(cluster["brokers"]))
+            new = [
+                NewTopic(
+                    spec.name,
+                    spec.partitions,
+                    spec.replication or replicas,
+                    topic_configs=dict(spec.config),
+                )
+                for spec in topics
+            ]
             response: Any = await self._client.create_topics(new)
         for name, code, *message in response.topic_errors:
             if code not in (0, _TOPIC_EXISTS):

@@ -7,8 +7,11 @@ the group rebalances; commits have a deadline.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
+import struct
+import zlib
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -23,8 +26,10 @@ from typing import Any, final
 
 import aiokafka
 import anyio
+import cramjam
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
+    ConsumerStoppedError,
     CorruptRecordException,
     GroupAuthorizationFailedError,
     IllegalStateError,
@@ -57,6 +62,15 @@ _UNREADABLE = (
     InvalidMessageError,
     RecordTooLargeError,
     UnsupportedCodecError,
+    # what decompressors and the parser make of garbage
+    cramjam.DecompressionError,
+    zlib.error,
+    struct.error,
+    gzip.BadGzipFile,
+    EOFError,
+    LookupError,
+    OverflowError,
+    ValueError,
 )
 _TRIES_BEFORE_SKIP = 3
 _CAREFUL_WAIT_S = 0.3
@@ -139,10 +153,8 @@ class GroupConsumer:
             raise KafkaRefused(explain(error)) from error
         except _UNREADABLE as error:
             raise _SkippedBatch(explain(error)) from error
-        except KafkaError as error:
+        except (KafkaError, ConsumerStoppedError) as error:
             raise KafkaUnavailable(explain(error)) from error
-        except Exception as error:  # whatever a broken batch makes a decompressor raise
-            raise _SkippedBatch(explain(error)) from error
         await self._note_positions()
         return [self._record(message) for batch in batches.values() for message in batch]
 

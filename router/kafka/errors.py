@@ -45,6 +45,8 @@ class TopicRefused(Exception):
 
 def explain(error: BaseException) -> str:
     """One line about an error of the client library, without its class's boilerplate."""
-    text = str(error).splitlines()[0] if str(error) else ""
     name = type(error).__name__
+    if name == "CommitFailedError":
+        return "the group has rebalanced meanwhile"
+    text = str(error).splitlines()[0] if str(error) else ""
     return f"{name}: {text}" if text and name not in text else text or name

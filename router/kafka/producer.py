@@ -23,6 +23,7 @@ Outgoing: TypeAlias = tuple[bytes | None, bytes | None, Iterable[tuple[str, byte
 """Key, value and headers."""
 
 _REQUEST_TIMEOUT_MS = 10_000
+_STOP_DEADLINE_S = 2.0
 _MAX_REQUEST = 100 * 1024**2
 
 
@@ -48,6 +49,7 @@ class Producer:
         late = f"no acknowledgement within {timeout_s:g} s"
         outcome: dict[int, str | None] = dict.fromkeys(range(len(batch)), late)
         pending: dict[int, Future[Any]] = {}
+        client: AIOKafkaProducer | None = None
         with anyio.move_on_after(timeout_s):
             try:
                 client = await self._connected()
@@ -68,15 +70,25 @@ class Producer:
                 sent.add_done_callback(_mark_seen)
         failed = {index: text for index, text in outcome.items() if text is not None}
         if failed:
-            await self._drop_if_broken()
+            await self._drop(client)
             raise PublishFailed(failed)
 
     async def close(self) -> None:
-        """Ends the connection; records under way have a second to leave."""
-        client, self._client = self._client, None
-        if client:
-            with anyio.move_on_after(1, shield=True):
-                await client.stop()
+        """Ends the connection; records under way have a moment to leave."""
+        await self._drop(self._client)
+
+    async def _drop(self, client: AIOKafkaProducer | None) -> None:
+        """Makes the next batch connect anew.
+
+        After a refused record, too: the library counts it in the idempotent producer's sequence,
+        so that the broker would refuse all that follow it.
+        """
+        if client is None:
+            return
+        if client is self._client:
+            self._client = None
+        with anyio.move_on_after(_STOP_DEADLINE_S, shield=True):
+            await client.stop()
 
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
@@ -111,17 +123,9 @@ class Producer:
             is_started = True
         finally:
             if not is_started:
-                with anyio.move_on_after(1, shield=True):
+                with anyio.move_on_after(_STOP_DEADLINE_S, shield=True):
                     await client.stop()
         return client
-
-    async def _drop_if_broken(self) -> None:
-        """Fatal errors (a fenced producer, a sequence out of order) end the library's sender."""
-        client = self._client
-        sender: Any = getattr(client, "_sender", None)
-        if client and sender and (sender.sender_task is None or sender.sender_task.done()):
-            log.warning("the producer is beyond repair; it connects anew")
-            await self.close()
 
 
 def _mark_seen(late: Future[Any]) -> None:
