@@ -112,9 +112,18 @@ def format_text(pattern: str, values: Any) -> str:
     """``pattern % values`` with bounded widths.
 
     Raises:
-        RenderError: a width or precision over the limit, or one taken from a value.
+        RenderError: a width or precision over the limit, or one taken from a value; a list
+            or mapping among the values.
     """
-    for directive in _DIRECTIVE.finditer(pattern):
+    directives = list(_DIRECTIVE.finditer(pattern))
+    parts = values.values() if isinstance(values, Mapping) else values
+    longest = 0
+    for part in parts if isinstance(parts, Iterable) and not isinstance(parts, str) else (parts,):
+        if not isinstance(part, str | int | float | None | Undefined):
+            raise RenderError("T164", f"a format can't take {kind(part)}")
+        longest = max(longest, len(part) if isinstance(part, str) else 1)
+    check_text(len(pattern) + len(directives) * longest, "a formatted text")
+    for directive in directives:
         for part in (directive["width"], directive["precision"]):
             if part and (part == "*" or len(part) > 4 or int(part) > MAX_WIDTH):
                 raise RenderError("T165", f"a format's width is at most {MAX_WIDTH}")

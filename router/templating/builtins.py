@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from html import unescape
 from typing import Any
 
 from jinja2 import Undefined, pass_environment, pass_eval_context
@@ -136,14 +137,14 @@ def _round(value: float, precision: int = 0, method: Any = "common") -> float:
     return jinja.do_round(value, precision, method)
 
 
-def _batch(value: Iterable[Any], linecount: int, fill_with: Any = None) -> Any:
+def _batch(value: Iterable[Any], linecount: int) -> Any:
     check_width(linecount, "batch")
-    return list(jinja.do_batch(value, linecount, fill_with))  # pyright: ignore[reportArgumentType]
+    return list(jinja.do_batch(value, linecount))  # pyright: ignore[reportArgumentType]
 
 
-def _slice(value: Iterable[Any], slices: int, fill_with: Any = None) -> Any:
+def _slice(value: Iterable[Any], slices: int) -> Any:
     check_width(slices, "slice")
-    return list(jinja.sync_do_slice(value, slices, fill_with))  # pyright: ignore
+    return list(jinja.sync_do_slice(value, slices))  # pyright: ignore
 
 
 @pass_environment
@@ -166,6 +167,22 @@ def _format(value: str, *args: Any, **kwargs: Any) -> str:
     return bounded.format_text(value, kwargs or args)
 
 
+def _strip_tags(value: Any) -> str:
+    """Text without tags and comments, in time linear in its length (Jinja's is not)."""
+    text = str(value)
+    kept: list[str] = []
+    at = 0
+    while (start := text.find("<", at)) >= 0:
+        mark = "-->" if text.startswith("<!--", start) else ">"
+        end = text.find(mark, start)
+        if end < 0:
+            break
+        kept.append(text[at:start])
+        at = end + len(mark)
+    kept.append(text[at:])
+    return unescape(" ".join("".join(kept).split()))
+
+
 def _list(value: Iterable[Any]) -> list[Any]:
     items = list(value)
     if len(items) > bounded.MAX_TEXT:
@@ -184,6 +201,8 @@ _OWN: Mapping[str, Callable[..., Any]] = {
     "round": _round,
     "slice": _slice,
     "sum": _sum,
+    "string": bounded.shown,
+    "striptags": _strip_tags,
     "tojson": to_json,
 }
 
@@ -209,7 +228,7 @@ _TEXT_FILTERS = frozenset(
 
 
 def _guarded(name: str) -> Callable[..., Any]:
-    """The filter; one for texts refuses null, which Jinja would write as ``None``."""
+    """The filter; one for texts refuses null and lists, which Jinja would write as Python does."""
     function = _OWN.get(name, jinja.FILTERS[name])
     if name not in _TEXT_FILTERS:
         return function
@@ -217,8 +236,11 @@ def _guarded(name: str) -> Callable[..., Any]:
 
     @wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if args[value_index] is None:
+        value = args[value_index]
+        if value is None:
             raise RenderError("T164", f'|{name} got null; write (… or "…")|{name}')
+        if not isinstance(value, str | int | float | Undefined):
+            raise RenderError("T164", f"|{name} can't take {kind(value)}")
         return function(*args, **kwargs)
 
     return checked

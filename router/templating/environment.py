@@ -24,6 +24,7 @@ from router.templating.rendering import state_of
 
 COUNTED = "counted loop"
 JOINED = "joined text"
+WEIGHED = "weighed list"
 JSON_VALUE = "json value"
 JSON_TEXT = "json text"
 """Filters that compiled templates use and authors can't write: their names have a space."""
@@ -45,6 +46,7 @@ _LOOP_FIELDS = frozenset(
         "changed",
     ]
 )
+_MAPPING_METHODS = frozenset({"items", "keys", "values"})
 _LOOP_METHODS = frozenset({"cycle", "changed"})
 
 
@@ -61,6 +63,8 @@ class Missing(StrictUndefined):
         if parent is missing:
             return f'"{name}" is not defined'
         if isinstance(parent, TemplateNames | Mapping):
+            if name in _MAPPING_METHODS:
+                return f'there is no "{name}" here; to loop over a mapping write |items'
             hint = did_you_mean(str(name), known_names(parent), "Here are")
             return f'there is no "{name}" here.{hint}'
         what = bounded.kind(parent)
@@ -88,6 +92,7 @@ class Environment(ImmutableSandboxedEnvironment):
         escaping = builtins.ESCAPING if autoescape else {}
         self.filters = {**builtins.FILTERS, **escaping, **filters.FILTERS}
         self.filters[COUNTED] = _count_turns
+        self.filters[WEIGHED] = _weigh
         self.filters[JSON_VALUE] = _write_json
         self.filters[JSON_TEXT] = _write_json_text
         self.filters[JOINED] = _join_markup if autoescape else _join_text
@@ -147,7 +152,10 @@ class Environment(ImmutableSandboxedEnvironment):
         raise RenderError("T170", f"{bounded.kind(__obj)} can't be called in a template")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        return bounded.apply(operator, left, right)
+        result = bounded.apply(operator, left, right)
+        if isinstance(result, list | tuple):
+            state_of(context).meter.weigh(result)
+        return result
 
     def call_filter(
         self,
@@ -227,6 +235,11 @@ def _join_markup(context: Context, values: Sequence[Any]) -> str:
     text = bounded.concatenate(values, markup_join)
     state_of(context).meter.produce(len(text))
     return text
+
+
+@pass_context
+def _weigh(context: Context, value: Any) -> Any:
+    return state_of(context).meter.weigh(value)
 
 
 @pass_context

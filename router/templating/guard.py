@@ -11,7 +11,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 from router.problems import did_you_mean
-from router.templating.environment import COUNTED, JOINED, Environment
+from router.templating.environment import COUNTED, JOINED, WEIGHED, Environment
 
 Complain = Callable[[str, int, str, str], None]
 """Called with a code, a template line, a pattern to find in it, and a message."""
@@ -30,6 +30,7 @@ _FORBIDDEN: Mapping[type[nodes.Node], str] = {
     nodes.ScopedEvalContextModifier: "autoescape",
     nodes.EvalContextModifier: "autoescape",
 }
+_LIST_MAKERS = frozenset({"batch", "dictsort", "groupby", "list", "slice", "sort"})
 _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
 _EXPLAINED = {
     "safe": "every value is escaped where it is written; put markup into the layout",
@@ -119,6 +120,25 @@ class Guarding(NodeTransformer):
         self.generic_visit(node)
         node.iter = _filter(node.iter, COUNTED, nodes.Const(weight, lineno=node.lineno))
         return node
+
+    def visit_List(self, node: nodes.List, *args: Any, **kwargs: Any) -> nodes.Filter:
+        return self._weighed(node)
+
+    def visit_Tuple(self, node: nodes.Tuple, *args: Any, **kwargs: Any) -> nodes.Expr:
+        return node if node.ctx == "store" else self._weighed(node)
+
+    def visit_Dict(self, node: nodes.Dict, *args: Any, **kwargs: Any) -> nodes.Filter:
+        return self._weighed(node)
+
+    def visit_Filter(self, node: nodes.Filter, *args: Any, **kwargs: Any) -> nodes.Filter:
+        if node.name in _LIST_MAKERS:
+            return self._weighed(node)
+        self.generic_visit(node)
+        return node
+
+    def _weighed(self, node: nodes.Expr) -> nodes.Filter:
+        self.generic_visit(node)
+        return _filter(node, WEIGHED)
 
     def visit_Concat(self, node: nodes.Concat, *args: Any, **kwargs: Any) -> nodes.Filter:
         self.generic_visit(node)

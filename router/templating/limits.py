@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from router.templating.codes import RenderError
 
@@ -29,17 +30,21 @@ class Limits:
 
 LIMITS = Limits()
 
+MAX_WEIGHT = 4 * 1024 * 1024
+"""Of a list or mapping: its items and characters, those of everything in it included."""
+
 
 class Meter:
     """Counts what one rendering uses and ends it at a limit."""
 
-    __slots__ = ("_deadline", "_depth", "_iterations", "_limits", "_produced")
+    __slots__ = ("_deadline", "_depth", "_iterations", "_limits", "_produced", "_weights")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._iterations = 0
         self._produced = 0
         self._depth = 0
+        self._weights: dict[int, tuple[Any, int]] = {}
         monotonic = limits.monotonic
         self._deadline = monotonic() + limits.seconds if monotonic else 0.0
 
@@ -89,6 +94,36 @@ class Meter:
 
     def leave(self) -> None:
         self._depth -= 1
+
+    def weigh(self, value: Any) -> Any:
+        """The value, if writing or comparing all of it is affordable.
+
+        A list that holds another one many times costs as much as if it held copies, so a few
+        nested lists could keep a serialiser busy for ever. Weights are kept: the work is linear.
+
+        Raises:
+            RenderError: it is too heavy.
+        """
+        if isinstance(value, list | tuple | dict):
+            self._weight(value)
+        return value
+
+    def _weight(self, value: Any) -> int:
+        if isinstance(value, str):
+            return 1 + len(value)
+        if not isinstance(value, list | tuple | dict):
+            return 1
+        known = self._weights.get(id(value))
+        if known:
+            return known[1]
+        parts = value if isinstance(value, list | tuple) else (*value.keys(), *value.values())
+        weight = 1
+        for part in parts:
+            weight += self._weight(part)
+            if weight > MAX_WEIGHT:
+                raise RenderError("T165", "a list or mapping holds too much")
+        self._weights[id(value)] = (value, weight)
+        return weight
 
     def _look_at_clock(self, monotonic: Callable[[], float]) -> None:
         if monotonic() > self._deadline:

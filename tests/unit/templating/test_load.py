@@ -12,7 +12,7 @@ from router.templating import (
     check_template,
     load_template,
 )
-from tests.unit.templating.builders import NOW, files, load, problems_of, view
+from tests.unit.templating.builders import NOW, event, files, load, problems_of, view
 
 SETTINGS = """
 description: Tell the payer
@@ -271,11 +271,8 @@ def test_what_the_context_holds() -> None:
         "{{ item.x }} {{ route }} {{ locale }} {{ now }}"
     )
     template = load(push_txt=f"---\ntitle: T\n---\n{text}")
-    base = view({"a": 1}).event
     shown = View(
-        event=type(base)(
-            **{**{f: getattr(base, f) for f in base.__slots__}, "headers": {"h": "H"}}
-        ),
+        event=event({"a": 1}, headers={"h": "H"}),
         recipient=Recipient(id="u", name="Ann", attributes={"plan": "pro"}),
         item={"x": "I"},
         route="r",

@@ -50,6 +50,19 @@ GROWING = {
     "join": "{{ (range(90000)|join('b' * 100000))|length }}",
     "batch": "{{ ([1]|batch(10**9, 0))|list|length }}",
     "slice": "{{ ([1]|slice(10**9))|list|length }}",
+    "format of a long value": "{{ (('%(a)s' * 1000) % {'a': 'x' * 100000})|length }}",
+    "lists in lists": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(64) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x|tojson|length }}",
+    "tuples in tuples, compared": "{% set n = namespace(x=(1,), y=(1,)) %}{% for i in range(64) %}"
+    "{% set n.x = (n.x, n.x) %}{% set n.y = (n.y, n.y) %}{% endfor %}{{ n.x == n.y }}",
+    "mappings in mappings": "{% set n = namespace(x={}) %}{% for i in range(64) %}"
+    "{% set n.x = {'a': n.x, 'b': n.x} %}{% endfor %}{{ n.x|tojson|length }}",
+    "repeated lists": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(9) %}{% set n.x = [n.x] * 1000 %}{% endfor %}{{ n.x|tojson|length }}",
+    "defaults of map": "{% set n = namespace(x=[1]) %}{% for i in range(9) %}"
+    "{% set n.x = range(1000)|map(attribute='q', default=n.x)|list %}{% endfor %}"
+    "{{ n.x|tojson|length }}",
+    "long texts in lists": "{{ (['a' * 100000] * 90000)|tojson|length }}",
     "round": "{{ 1.5|round(10**9) }}",
     "sum of lists": "{{ [[1], [2]]|sum(start=[])|length }}",
     "date pattern": "{{ now|date('y' * 100000) }}",
@@ -152,6 +165,16 @@ def test_time_is_bounded_where_a_clock_is_given() -> None:
 
     with pytest.raises(RenderError, match="longer than 5 s"):
         render_text("{% for a in range(1000) %}{% endfor %}", limits=limits)
+
+
+def test_tags_are_stripped_in_linear_time() -> None:
+    started = time.monotonic()
+
+    for tags in ("<!---->" * 100_000, "<" * 700_000, "<!--" * 100_000):
+        render_text("{{ (data.x|striptags)|length }}", {"x": tags})
+
+    assert time.monotonic() - started < 2
+    assert render_text("{{ data.x|striptags }}", {"x": "<b>a</b> &amp;  <!-- x --> c"}) == "a & c"
 
 
 def test_loops_keep_their_length_and_neighbours() -> None:

@@ -81,7 +81,8 @@ def test_places_of_a_node_are_exact() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [("{{ recipent.id }}", "T121"), ("{{ recipient.devices }}", "T122"),
-     ("{{ event.nam }}", "T122"), ("{{ data. }}", "T120"), ("{{ t.x }}", "T121"), ("{{ data.x|safe }}", "T123")],
+     ("{{ event.nam }}", "T122"), ("{{ data. }}", "T120"), ("{{ t.x }}", "T121"),
+     ("{{ data.x|safe }}", "T123")],
 )  # fmt: skip
 def test_mistakes_are_found_at_load(text: str, code: str) -> None:
     problems = Problems()
