@@ -39,7 +39,7 @@ from router.ledger._sqlite.reader import SqliteReader
 from router.ledger._sqlite.writer import Writer
 from router.values import FilePath
 
-_PURGE_FACTS = 2000
+_PURGE_FACTS = 1000
 _CLOSE_S = 10.0
 
 
@@ -176,9 +176,9 @@ async def open_sqlite(config: SqliteConfig, *, owner: str, clock: Clock) -> Asyn
             process has it; E303, a newer router wrote it; E304, it can't be used.
     """
     path = Path(config.path)
-    place.create(path)
     if not config.ephemeral:
         place.check_file_system(path)
+    place.create(path)
     with place.exclusive(path, owner):
         writer = Writer(path, clock)
         reader: SqliteReader | None = None

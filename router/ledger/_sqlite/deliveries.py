@@ -33,7 +33,7 @@ from router.ledger._sqlite.rows import (
 )
 
 _FIRST = Granted(1)
-_PURGE_CHUNK = 2000
+_PURGE_CHUNK = 1000
 
 
 def lookup(tx: Transaction, keys: Sequence[bytes]) -> Sequence[Row | None]:

@@ -1,0 +1,277 @@
+"""What is the embedded ledger's own: its file, its owner, its thread, and their failures."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from router.clock import SystemClock
+from router.ledger import Fact, LedgerDown, Row, Settle, Settled, State
+from router.ledger._sqlite import schema
+from router.ledger.sqlite import SqliteConfig, open_sqlite, open_sqlite_reader
+from router.problems import ConfigError
+from router.testing.ledgers import LEASE, delivery, key, outcome, scheduled
+from tests.contract.ledger.stores import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    return SqliteStore(tmp_path / "ledger.db")
+
+
+def codes(error: ConfigError) -> list[str]:
+    return [problem.code for problem in error.problems]
+
+
+# The file and its owner ------------------------------------------------------------------------
+
+
+async def test_a_file_in_use_names_who_has_it(store: SqliteStore) -> None:
+    async with store.open("first-replica"):
+        with pytest.raises(ConfigError, match="in use by first-replica \\(pid ") as error:
+            async with store.open("second-replica"):
+                pass
+    assert codes(error.value) == ["E302"]
+    async with store.open("second-replica") as ledger:
+        assert await ledger.claim([delivery(1)], LEASE)
+
+
+async def test_a_file_of_a_newer_router_is_left_alone(store: SqliteStore) -> None:
+    async with store.open():
+        pass
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    db.close()
+
+    with pytest.raises(ConfigError, match="schema 99") as error:
+        async with store.open():
+            pass
+    assert codes(error.value) == ["E303"]
+    config = SqliteConfig(path=str(store.path))
+    with pytest.raises(ConfigError, match="schema 99"):
+        async with open_sqlite_reader(config, clock=store.clock):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(store: SqliteStore) -> None:
+    store.path.write_text("To whom it may concern, this is a letter. " * 50)
+    with pytest.raises(ConfigError, match="not a database") as error:
+        async with store.open():
+            pass
+    assert codes(error.value) == ["E304"]
+
+
+async def test_a_place_where_no_file_can_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "occupied").write_text("")
+    with pytest.raises(ConfigError, match="can't use") as error:
+        async with SqliteStore(tmp_path / "occupied" / "ledger.db").open():
+            pass
+    assert codes(error.value) == ["E304"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory here")
+async def test_a_file_system_in_memory_has_to_be_accepted() -> None:
+    config = SqliteConfig(path="/dev/shm/router-ledger-test/ledger.db")
+    with pytest.raises(ConfigError, match="ephemeral: true") as error:
+        async with open_sqlite(config, owner="one", clock=SystemClock()):
+            pass
+    assert codes(error.value) == ["E301"]
+
+
+async def test_the_file_is_its_owners_alone(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+        await ledger.claim([delivery(1)], LEASE)
+        modes = {file.name: file.stat().st_mode & 0o077 for file in store.path.parent.iterdir()}
+    assert {"ledger.db", "ledger.db-wal", "ledger.db.lock"} <= modes.keys()
+    assert set(modes.values()) == {0}
+
+
+async def test_a_message_is_gone_from_the_disk_with_its_row(store: SqliteStore) -> None:
+    secret = b"Dear Ada, your code is 314159"
+    async with store.open() as ledger:
+        await ledger.settle([Settle(scheduled(n, blob=secret * 40)) for n in range(20)])
+    assert secret in store.path.read_bytes()
+
+    async with store.open() as ledger:
+        rows = await ledger.due({"mail": 20}, LEASE)
+        await ledger.settle([outcome(row, State.DELIVERED) for row in rows])
+    assert secret not in store.path.read_bytes()
+
+
+# Readers ---------------------------------------------------------------------------------------
+
+
+async def test_others_may_look_while_it_is_written(store: SqliteStore) -> None:
+    config = SqliteConfig(path=str(store.path))
+    async with store.open() as ledger, open_sqlite_reader(config, clock=store.clock) as reader:
+        assert await reader.lookup([key(1)]) == [None]
+        await ledger.settle([Settle(scheduled(1))])
+        await ledger.put_facts([Fact("gate", "mail", "halt")])
+
+        assert await reader.lookup([key(1)]) == await ledger.lookup([key(1)])
+        assert await reader.rows(state=State.SCHEDULED) == await ledger.rows()
+        assert await reader.facts(["gate"]) == await ledger.facts(["gate"])
+        assert await reader.stats() == await ledger.stats()
+
+
+async def test_a_closed_ledger_can_be_looked_at(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+        await ledger.settle([Settle(scheduled(1))])
+    config = SqliteConfig(path=str(store.path))
+    async with open_sqlite_reader(config, clock=store.clock) as reader:
+        assert [row.key for row in await reader.rows()] == [key(1)]
+
+
+async def test_there_is_nothing_to_look_at_where_no_ledger_is(store: SqliteStore) -> None:
+    config = SqliteConfig(path=str(store.path))
+    with pytest.raises(LedgerDown, match="no ledger"):
+        async with open_sqlite_reader(config, clock=store.clock):
+            pass
+    assert not store.path.exists()
+
+
+# The thread ------------------------------------------------------------------------------------
+
+
+async def test_calls_at_the_same_time_get_their_own_answers(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+
+        async def life(number: int) -> None:
+            await ledger.claim([delivery(number)], LEASE)
+            state = (State.DELIVERED, State.DEAD)[number % 2]
+            assert await ledger.settle([outcome(delivery(number), state)]) == [Settled.OK]
+            (row,) = await ledger.lookup([key(number)])
+            assert row is not None
+            assert (row.key, row.state) == (key(number), state)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(life, number)
+
+
+async def test_a_call_that_fails_spoils_no_other(store: SqliteStore) -> None:
+    too_large = delivery(0, state=State.DELIVERED, attempts=2**70)
+    failures: list[Exception] = []
+    async with store.open() as ledger:
+
+        async def settle(row: Row) -> None:
+            try:
+                assert await ledger.settle([Settle(row)]) == [Settled.OK]
+            except OverflowError as error:
+                failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(1, 30):
+                tasks.start_soon(settle, delivery(number, state=State.DELIVERED))
+                if number == 15:
+                    tasks.start_soon(settle, too_large)
+
+        assert len(failures) == 1
+        rows = await ledger.lookup([key(number) for number in range(30)])
+        assert [row is not None for row in rows] == [False] + [True] * 29
+        assert sum((await ledger.stats()).rows.values()) == 29
+
+
+async def test_a_caller_that_gave_up_holds_nobody_up(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await ledger.claim([delivery(1)], LEASE)
+        assert scope.cancelled_caught
+        assert await ledger.claim([delivery(2)], LEASE)
+
+
+async def test_a_closed_ledger_is_down(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+        pass
+    with pytest.raises(LedgerDown):
+        await ledger.claim([delivery(1)], LEASE)
+
+
+# Failures --------------------------------------------------------------------------------------
+
+
+async def test_a_locked_file_is_an_outage_that_passes(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.05)
+    async with store.open() as ledger:
+        await ledger.settle([Settle(scheduled(1))])
+        intruder = sqlite3.connect(store.path, isolation_level=None)
+        intruder.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(LedgerDown, match="locked"):
+            await ledger.claim([delivery(2)], LEASE)
+        assert await ledger.lookup([key(2)]) == [None]
+
+        intruder.execute("ROLLBACK")
+        intruder.close()
+        assert await ledger.settle([Settle(scheduled(1))]) == [Settled.SAME]
+        assert await ledger.claim([delivery(2)], LEASE)
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Generator[None]:
+    """Writing past this many bytes of any file fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_disk_that_takes_no_more_is_an_outage_that_passes(store: SqliteStore) -> None:
+    async with store.open() as ledger:
+        await ledger.settle([Settle(scheduled(1))])
+        large = [Settle(scheduled(n, blob=bytes(100_000))) for n in range(2, 60)]
+
+        with files_no_larger_than(2_000_000):
+            for _ in range(2):
+                with pytest.raises(LedgerDown):
+                    await ledger.settle(large)
+
+        assert await ledger.lookup([key(2)]) == [None]
+        assert await ledger.settle(large) == [Settled.OK] * len(large)
+        assert await ledger.settle([Settle(scheduled(1))]) == [Settled.SAME]
+    async with store.open() as ledger:
+        assert len(await ledger.rows(limit=100)) == 59
+
+
+def keys_settled_by_a_killed_process(path: Path) -> list[bytes]:
+    """What a process said that the ledger had acknowledged, when it was killed amid its work."""
+    command = [sys.executable, "-m", "tests.contract.ledger.settling_process", str(path)]
+    root = Path(__file__).parents[3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, bufsize=0) as process:
+        assert process.stdout is not None
+        said = b""
+        while said.count(b"\n") < 500:
+            part = process.stdout.read(4096)
+            assert part, "the process ended by itself"
+            said += part
+        process.kill()
+        said += process.stdout.read()
+    return [bytes.fromhex(line.decode()) for line in said.splitlines() if len(line) == 32]
+
+
+async def test_what_was_acknowledged_survives_a_kill(store: SqliteStore) -> None:
+    keys = await anyio.to_thread.run_sync(keys_settled_by_a_killed_process, store.path)
+
+    async with store.open("heir") as ledger:
+        rows = await ledger.lookup(keys)
+        assert {row.state if row else None for row in rows} == {State.DELIVERED}
+        left = await ledger.rows(state=State.CLAIMED)
+        claims = await ledger.claim([replace(row, state=State.CLAIMED) for row in left], LEASE)
+        assert {type(claim).__name__ for claim in claims} <= {"Doubtful"}
