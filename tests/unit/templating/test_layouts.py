@@ -1,5 +1,7 @@
 """Layouts: what each channel's message is made of."""
 
+import sys
+
 import pytest
 
 from router.messages import Button, ChatMessage, EmailMessage, PushMessage, Request
@@ -318,3 +320,12 @@ def test_a_layout_that_is_not_there_is_an_error_that_names_the_others() -> None:
         load(push_txt="---\ntitle: T\n---\nb").render("email", view())
 
     assert failure.value.code == "T169"
+
+
+def test_mjml_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mjml", None)
+
+    (problem,) = problems_of(email_mjml=MJML)
+
+    assert problem.code == "T141"
+    assert "router[mjml]" in problem.message
