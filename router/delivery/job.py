@@ -159,7 +159,7 @@ def pack(job: Job) -> bytes:
     """The job as bytes: a JSON head of a four-byte length, then the record's value as it came."""
     head: dict[str, Any] = {
         "m": message_to_dict(job.message) if job.message is not None else None,
-        "t": [job.target.address, job.target.kind, job.target.registered_at],
+        "t": [getattr(job.target, name) for name in Target.__slots__],
         "r": job.route,
         "s": job.step,
         "n": job.siblings,
@@ -178,7 +178,6 @@ def unpack(row: Row) -> Job:
     """The job of a row that :func:`pack` filled."""
     assert row.blob is not None
     head, record = unpack_record(row.blob)
-    address, kind, registered_at = head["t"]
     return Job(
         key=row.key,
         family=row.family or row.key,
@@ -186,7 +185,7 @@ def unpack(row: Row) -> Job:
         route=head["r"],
         step=head["s"],
         sink=row.sink,
-        target=Target(address, kind, registered_at),
+        target=Target(*head["t"]),
         record=record,
         identity=head["i"],
         event_type=head["y"],

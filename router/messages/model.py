@@ -74,15 +74,42 @@ class ChatMessage:
     link_preview: bool = True
 
 
+class Priority(StrEnum):
+    """How soon a push should reach the device: ``high`` wakes it, ``normal`` may wait."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+
+
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """A phone or browser notification."""
+    """A phone or browser notification.
+
+    Attributes:
+        title, body: What is shown; both empty with ``silent``.
+        image: Address of a picture.
+        link: What a tap opens.
+        badge: Number on the app's icon; 0 removes it.
+        sound: Name of a sound the app has; None keeps the platform's default.
+        data: For the app, texts only.
+        actions: Buttons; a button's ``url`` is what it opens.
+        ttl: Seconds the provider may keep it for an offline device; None is its default.
+        collapse: A newer push of the same collapse key replaces this one.
+        silent: Delivered to the app without being shown.
+    """
 
     title: str
     body: str
     image: str | None = None
     link: str | None = None
+    badge: int | None = None
+    sound: str | None = None
     data: Mapping[str, str] = field(default_factory=dict[str, str])
+    actions: tuple[Button, ...] = ()
+    ttl: int | None = None
+    priority: Priority = Priority.HIGH
+    collapse: str | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +120,28 @@ class AnalyticsEvent:
     distinct_id: str
     time: float
     properties: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileUpdate:
+    """Changes to a person's analytics profile, applied in this order.
+
+    Attributes:
+        set, set_once: Property to value; ``set_once`` only where it has none.
+        add: Property to a number that is added (not idempotent).
+        append, union, remove: Property to a value (or, for ``union``, values) of a list.
+        unset: Properties to remove.
+    """
+
+    distinct_id: str
+    time: float
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    set_once: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    add: Mapping[str, float] = field(default_factory=dict[str, float])
+    append: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    union: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    remove: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unset: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +165,16 @@ class Request:
     content_type: str = "application/json"
 
 
-Message: TypeAlias = EmailMessage | ChatMessage | PushMessage | AnalyticsEvent | Request
+Message: TypeAlias = (
+    EmailMessage | ChatMessage | PushMessage | AnalyticsEvent | ProfileUpdate | Request
+)
 
 _KINDS: dict[str, type[Message]] = {
     "email": EmailMessage,
     "chat": ChatMessage,
     "push": PushMessage,
     "analytics": AnalyticsEvent,
+    "profile": ProfileUpdate,
     "request": Request,
 }
 _NAMES = {cls: name for name, cls in _KINDS.items()}
@@ -142,6 +194,11 @@ def message_from_dict(fields: Mapping[str, Any]) -> Message:
     cls = _KINDS[values.pop("kind")]
     if cls is ChatMessage:
         values["buttons"] = tuple(tuple(Button(**b) for b in row) for row in values["buttons"])
+    elif cls is PushMessage:
+        values["actions"] = tuple(Button(**b) for b in values["actions"])
+        values["priority"] = Priority(values["priority"])
+    elif cls is ProfileUpdate:
+        values["unset"] = tuple(values["unset"])
     elif cls is Request:
         for name in ("query", "headers"):
             values[name] = tuple((k, v) for k, v in values[name])
@@ -168,11 +225,15 @@ class Target:
         address: E-mail address, chat id, device token, or empty for a request.
         kind: ``email``, ``telegram``, ``max``, ``device``, ``request`` …: what the address is.
         registered_at: Seconds since the epoch when a device token was registered, if known.
+        platform: Of a device: ``android``, ``ios`` or ``web``.
+        environment: Of a device's token: ``production`` or ``sandbox``, if known.
     """
 
     address: str
     kind: str
     registered_at: float | None = None
+    platform: str | None = None
+    environment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,10 @@ def _candidates(recipient: Recipient, kind: str) -> list[Target]:
         case "max":
             addresses = [recipient.max]
         case "device":
-            return [Target(d.token, "device", d.registered_at) for d in recipient.devices]
+            return [
+                Target(d.token, "device", d.registered_at, d.platform, d.environment)
+                for d in recipient.devices
+            ]
         case _:
             value = recipient.attributes.get(kind)
             addresses = list(value) if isinstance(value, list | tuple) else [value]
