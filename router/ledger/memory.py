@@ -6,11 +6,9 @@ Nothing in it is durable, so an offset is only committed once its deliveries hav
 from __future__ import annotations
 
 import heapq
-from bisect import insort
-from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import final
 
 from pydantic import Field
@@ -39,6 +37,7 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
+from router.ledger._memory_store import Store
 
 
 class MemoryConfig(LedgerConfig):
@@ -57,10 +56,10 @@ class MemoryLedger:
     uuid: str = ""
     is_durable: bool = False
 
-    def __init__(self, *, owner: str, clock: Clock, store: _Store | None = None) -> None:
+    def __init__(self, *, owner: str, clock: Clock, store: Store | None = None) -> None:
         self.owner = owner
         self._clock = clock
-        self._store = store or _Store()
+        self._store = store or Store()
 
     def sharing(self, owner: str) -> MemoryLedger:
         """This store as another owner sees it."""
@@ -281,152 +280,6 @@ class MemoryLedger:
             },
             oldest_due=None if oldest is None or oldest > now else now - oldest,
         )
-
-
-_Entry = tuple[float, int, bytes]
-"""Ready time, row number (insertion order), key."""
-
-
-@dataclass(slots=True)
-class _Store:
-    """Rows, facts and progress, with the indexes that ``put`` and ``remove`` keep.
-
-    Attributes:
-        ready: When each row that ``due`` may hand out becomes ready.
-        heaps: By sink; entries that ``ready`` no longer confirms are skipped when met.
-        scopes: Open rows of each order scope as (seq, number, key), lowest first.
-        waiting: Keys of waiting rows by the family they wait on.
-    """
-
-    rows: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
-    facts: defaultdict[str, dict[str, Fact]] = field(
-        default_factory=lambda: defaultdict[str, dict[str, Fact]](dict)
-    )
-    progress: dict[ProgressKey, int] = field(default_factory=dict[ProgressKey, int])
-    ready: dict[bytes, float] = field(default_factory=dict[bytes, float])
-    heaps: dict[str, list[_Entry]] = field(default_factory=dict[str, list[_Entry]])
-    scopes: dict[str, list[tuple[int, int, bytes]]] = field(
-        default_factory=dict[str, list[tuple[int, int, bytes]]]
-    )
-    waiting: dict[bytes, dict[bytes, None]] = field(default_factory=dict[bytes, dict[bytes, None]])
-    counts: Counter[tuple[Kind, State]] = field(default_factory=Counter[tuple[Kind, State]])
-    backlog: Counter[str] = field(default_factory=Counter[str])
-    backlog_bytes: Counter[str] = field(default_factory=Counter[str])
-    _numbers: dict[bytes, int] = field(default_factory=dict[bytes, int])
-    _next_number: int = 0
-
-    def put(self, row: Row) -> None:
-        """Writes a row and mends every index."""
-        old = self.rows.get(row.key)
-        if old is None:
-            self._numbers[row.key] = self._next_number
-            self._next_number += 1
-        else:
-            self._uncount(old)
-        self.rows[row.key] = row
-        self._count(row)
-        self._reorder(old, row)
-        self._refresh(row.key)
-
-    def remove(self, key: bytes) -> None:
-        """Forgets a row."""
-        old = self.rows.pop(key)
-        self._uncount(old)
-        self._reorder(old, None)
-        self.ready.pop(key, None)
-        del self._numbers[key]
-
-    def is_behind(self, row: Row) -> bool:
-        """Whether a lower open sequence of its order scope exists."""
-        if row.order_scope is None or row.seq is None:
-            return False
-        open_rows = self.scopes.get(row.order_scope)
-        return bool(open_rows) and open_rows[0][0] < row.seq
-
-    def pop_ready(
-        self, sink: str, limit: int, now: float, kinds: Sequence[Kind] | None
-    ) -> list[_Entry]:
-        """At most ``limit`` rows of a sink that are ready; the caller claims each of them."""
-        heap = self.heaps.get(sink, [])
-        found: list[_Entry] = []
-        others: list[_Entry] = []
-        while heap and heap[0][0] <= now and len(found) < limit:
-            entry = heapq.heappop(heap)
-            if not self._confirms(sink, entry):
-                continue
-            if kinds is None or self.rows[entry[2]].kind in kinds:
-                found.append(entry)
-                del self.ready[entry[2]]
-            else:
-                others.append(entry)
-        for entry in others:
-            heapq.heappush(heap, entry)
-        return found
-
-    def next_ready(self, sink: str) -> float | None:
-        """When the sink's next row becomes ready."""
-        heap = self.heaps.get(sink, [])
-        while heap and not self._confirms(sink, heap[0]):
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
-    def _confirms(self, sink: str, entry: _Entry) -> bool:
-        at, number, key = entry
-        return (
-            self.ready.get(key) == at
-            and self._numbers[key] == number
-            and self.rows[key].sink == sink
-        )
-
-    def _refresh(self, key: bytes) -> None:
-        row = self.rows[key]
-        at = rules.ready_at(row.state, row.due, row.lease_until, blob=row.blob is not None)
-        if at is None or self.is_behind(row):
-            self.ready.pop(key, None)
-        else:
-            self.ready[key] = at
-            heapq.heappush(self.heaps.setdefault(row.sink, []), (at, self._numbers[key], key))
-
-    def _reorder(self, old: Row | None, new: Row | None) -> None:
-        """Keeps the order scope of a row that was opened or closed, and who heads it."""
-        row = new or old
-        if row is None or row.order_scope is None or row.seq is None:
-            return
-        was_open = old is not None and not old.state.is_final
-        is_open = new is not None and not new.state.is_final
-        if was_open == is_open:
-            return
-        scope = self.scopes.setdefault(row.order_scope, [])
-        before = scope[0][0] if scope else None
-        entry = (row.seq, self._numbers[row.key], row.key)
-        insort(scope, entry) if is_open else scope.remove(entry)
-        after = scope[0][0] if scope else None
-        if not scope:
-            del self.scopes[row.order_scope]
-        elif before != after:
-            for key in [
-                key for seq, _, key in scope if seq in (before, after) and key in self.rows
-            ]:
-                self._refresh(key)
-
-    def _count(self, row: Row) -> None:
-        if row.state is State.WAITING and row.wait_on is not None:
-            self.waiting.setdefault(row.wait_on, {})[row.key] = None
-        self._tally(row, 1)
-
-    def _uncount(self, row: Row) -> None:
-        if row.state is State.WAITING and row.wait_on is not None:
-            waiting = self.waiting[row.wait_on]
-            del waiting[row.key]
-            if not waiting:
-                del self.waiting[row.wait_on]
-        self._tally(row, -1)
-
-    def _tally(self, row: Row, sign: int) -> None:
-        self.counts[row.kind, row.state] += sign
-        if not row.state.is_final:
-            self.backlog[row.sink] += sign
-            self.backlog_bytes[row.sink] += sign * len(row.blob or b"")
 
 
 @asynccontextmanager

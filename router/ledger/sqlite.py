@@ -33,7 +33,7 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
-from router.ledger._sqlite import deliveries, place
+from router.ledger._sqlite import deliveries, place, settling
 from router.ledger._sqlite import facts as fact_table
 from router.ledger._sqlite.reader import SqliteReader
 from router.ledger._sqlite.writer import Writer
@@ -93,7 +93,7 @@ class SqliteLedger:
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
-        return await self._writer.run(deliveries.settle, settlements)
+        return await self._writer.run(settling.settle, settlements)
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None

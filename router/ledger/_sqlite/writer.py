@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _GROUP_ITEMS = 4096
 _PENDING_ITEMS = 65_536
 _CHECKPOINT_S = 1.0
-_WAL_PAGES = 8192
+_WAL_PAGES = 4096
 """Past this the writer itself finishes a checkpoint, so that the log starts again."""
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 """Errors that leave the connection as good as it was."""
@@ -104,13 +104,13 @@ class Writer:
         Raises:
             LedgerDown: it could not be written.
         """
-        if not self._is_open:
-            raise LedgerDown("the ledger is closed")
         if not items:
             return ()
-        while self._pending >= _PENDING_ITEMS:
+        while self._pending >= _PENDING_ITEMS and self._is_open:
             self._room.clear()
             await self._room.wait()
+        if not self._is_open:
+            raise LedgerDown("the ledger is closed")
         future: asyncio.Future[Sequence[R]] = self._loop.create_future()
         self._pending += len(items)
         self._queue.put(_Operation(operation, items, arguments, writes, cast("Any", future)))
@@ -119,6 +119,7 @@ class Writer:
     async def close(self) -> None:
         """Finishes what was asked and closes the file; safe to call once."""
         self._is_open = False
+        self._room.set()
         self._checkpoints.stop()
         self._queue.put(None)
         await asyncio.shield(self._ended)

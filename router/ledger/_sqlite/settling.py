@@ -1,0 +1,182 @@
+"""The operation ``settle``: outcomes, follow-ups and waiting rows in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from router.ledger import _rules as rules
+from router.ledger._contract import Row, Settle, Settled, State
+from router.ledger._sqlite.heads import Heads
+from router.ledger._sqlite.rows import COLUMNS, STATES, Transaction, row_of, select_in
+
+_CONCLUDE = """
+    UPDATE delivery SET
+        state = ?, sink = ?, owner = NULL, lease_until = NULL, due = ?, ready = ?, attempts = ?,
+        first_at = coalesce(?, first_at), expires_at = coalesce(?, expires_at), reason = ?,
+        reason_text = ?, blob = CASE WHEN ? THEN coalesce(?, blob) END, updated = ?, doubtful = 0
+    WHERE key = ?
+"""
+
+
+class _Known(NamedTuple):
+    """What a settlement is decided by."""
+
+    state: State
+    epoch: int
+    kind: str
+    sink: str
+    size: int
+    family: bytes | None
+    wait_on: bytes | None
+    order_scope: str | None
+    seq: int | None
+
+
+class _Settling:
+    """One call of ``settle``: what is stored, what is to be written, and in which order."""
+
+    def __init__(self, tx: Transaction, settlements: Sequence[Settle]) -> None:
+        self._tx = tx
+        self._heads = Heads(tx.db)
+        self._new: dict[bytes, Row] = {}
+        self._changed: list[tuple[Any, ...]] = []
+        keys = [s.row.key for s in settlements]
+        keys += [row.key for s in settlements for row in s.follow_ups]
+        self._known = _known(tx, keys)
+        self._awaited = self._awaited_families(settlements)
+
+    def settle(self, settlement: Settle) -> Settled:
+        row = settlement.row
+        known = self._known.get(row.key)
+        if known is None:
+            self._insert(row)
+            family = row.family
+        else:
+            answer = rules.settled(known.state, known.epoch, row.state, row.epoch)
+            if answer is not Settled.OK:
+                return answer
+            self._update(known, row)
+            family = known.family
+        for follow_up in settlement.follow_ups:
+            if follow_up.key not in self._known:
+                self._insert(follow_up)
+        if settlement.waiters != "keep" and family in self._awaited:
+            self._wake(family, settlement)
+        return Settled.OK
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        self._flush()
+        self._heads.mend()
+
+    def _insert(self, row: Row) -> None:
+        new = rules.inserted(row, self._tx.now)
+        self._heads.touch(new.order_scope, new.seq)
+        self._new[new.key] = new
+        self._remember(new)
+
+    def _update(self, known: _Known, row: Row) -> None:
+        tx, key = self._tx, row.key
+        if (new := self._new.get(key)) is not None:
+            self._new[key] = rules.merged(new, row, tx.now)
+            self._remember(self._new[key])
+            return
+        self._heads.touch(known.order_scope, known.seq)
+        state, sink, reason = row.state, row.sink or known.sink, row.reason
+        due, blob = rules.at_rest(state, row.due, row.blob, tx.now)
+        keeps_blob = state is State.DEAD or not state.is_final
+        size = (known.size if blob is None else len(blob)) if keeps_blob else 0
+        tx.count(known.kind, known.state.value, known.sink, -1, -known.size)
+        tx.count(known.kind, state.value, sink, 1, size)
+        self._changed.append(
+            (
+                state.value,
+                sink,
+                due,
+                due if known.order_scope is None or known.seq is None else None,
+                row.attempts,
+                row.first_at,
+                row.expires_at,
+                None if reason is None else reason.code,
+                None if reason is None else reason.text,
+                keeps_blob,
+                blob,
+                tx.now,
+                key,
+            )
+        )
+        self._note(key, _Known(state, known.epoch, known.kind, sink, size, *known[5:]))
+
+    def _wake(self, family: bytes | None, settlement: Settle) -> None:
+        self._flush()
+        waiting = self._tx.db.execute(
+            f"SELECT {COLUMNS} FROM delivery WHERE state = 'waiting' AND wait_on = ?", (family,)
+        ).fetchall()
+        for stored in map(row_of, waiting):
+            self._heads.touch(stored.order_scope, stored.seq)
+            new = rules.woken(stored, settlement, self._tx.now)
+            self._tx.rewrite(stored, new)
+            self._remember(new)
+
+    def _remember(self, row: Row) -> None:
+        self._note(
+            row.key,
+            _Known(
+                row.state,
+                row.epoch,
+                row.kind.value,
+                row.sink,
+                0 if row.blob is None else len(row.blob),
+                row.family,
+                row.wait_on,
+                row.order_scope,
+                row.seq,
+            ),
+        )
+
+    def _note(self, key: bytes, known: _Known) -> None:
+        self._known[key] = known
+        if known.state is State.WAITING and known.wait_on is not None:
+            self._awaited.add(known.wait_on)
+
+    def _flush(self) -> None:
+        if self._new:
+            self._tx.insert(self._new.values())
+            self._new.clear()
+        if self._changed:
+            self._tx.db.executemany(_CONCLUDE, self._changed)
+            self._changed.clear()
+
+    def _awaited_families(self, settlements: Sequence[Settle]) -> set[bytes]:
+        families = {
+            family
+            for s in settlements
+            if s.waiters != "keep"
+            for family in (s.row.family, self._family(s.row.key))
+            if family is not None
+        }
+        sql = "SELECT wait_on FROM delivery WHERE state = 'waiting' AND wait_on IN (%s)"
+        return {family for (family,) in select_in(self._tx.db, sql, list(families))}
+
+    def _family(self, key: bytes) -> bytes | None:
+        known = self._known.get(key)
+        return None if known is None else known.family
+
+
+def settle(tx: Transaction, settlements: Sequence[Settle]) -> Sequence[Settled]:
+    settling = _Settling(tx, settlements)
+    answers = [settling.settle(settlement) for settlement in settlements]
+    settling.finish()
+    return answers
+
+
+def _known(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, _Known]:
+    sql = """
+        SELECT key, state, epoch, kind, sink, ifnull(length(blob), 0), family, wait_on,
+            order_scope, seq
+        FROM delivery WHERE key IN (%s)
+    """
+    return {
+        values[0]: _Known(STATES[values[1]], *values[2:]) for values in select_in(tx.db, sql, keys)
+    }
