@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from router.config.compiling import compile_value
 from router.config.fields import Fields
 from router.messages import Channel
 from router.nodes import Node
@@ -18,7 +19,7 @@ from router.planning import (
     layout_of,
 )
 from router.problems import Position, Problems, did_you_mean
-from router.templating import Template, Value, compile_value
+from router.templating import Template, Value
 
 REQUEST_KEYS = ("method", "path", "params", "query", "headers", "json", "form", "text")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from router.config.compiling import compile_expression
 from router.config.components import NAME_RULE, is_name
 from router.config.contents import (
     Chosen,
@@ -30,7 +31,6 @@ from router.nodes import Entry, Node
 from router.planning import Route, Step, TemplateContent
 from router.problems import Position, Problems
 from router.routing import parse_condition
-from router.templating import compile_expression
 from router.values import Secret
 
 ROUTES_FILE_KEYS = ("routes", "defaults")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from router.config.compiling import compile_expression
 from router.config.fields import Fields, read_path
 from router.nodes import Node
 from router.planning import Selection
 from router.routing import EVENT_ROOTS, ITEM, Path, parse_condition
-from router.templating import compile_expression
 
 PERSON_KEYS = (
     "id",

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path
 
+from router.config.compiling import load_template
 from router.config.contents import Templates
 from router.config.fields import a_kind
 from router.config.files import Files
 from router.nodes import Node
 from router.problems import Position, Problem, Problems
-from router.templating import Template, TemplateFile, load_template
+from router.templating import Template, TemplateFile
 
 DEFAULT_FOLDER = "../templates"
 _YAML = frozenset({".yaml", ".yml"})

@@ -27,7 +27,13 @@ ANNA = Recipient(
         ("email", (Target("anna@example.ru", "email"),)),
         ("telegram", (Target("42", "telegram"),)),
         ("max", (Target("-7", "max"),)),
-        ("device", (Target("tok-1", "device", 5.0), Target("tok-2", "device"))),
+        (
+            "device",
+            (
+                Target("tok-1", "device", 5.0, "android"),
+                Target("tok-2", "device", platform="ios"),
+            ),
+        ),
         ("request", (Target("", "request"),)),
         ("any", (Target("anna@example.ru", "email"),)),
         ("slack", (Target("C024", "slack"),)),
