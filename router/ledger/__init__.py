@@ -1,6 +1,7 @@
 """The durable record of deliveries. One file a kind; a file's name is its ``type:``."""
 
 from router.kinds import Kinds
+from router.ledger._codes import CODES
 from router.ledger._contract import (
     Behind,
     Cancelled,
@@ -31,6 +32,7 @@ KINDS = Kinds("router.ledger", "LEDGER")
 """The installed ledger kinds."""
 
 __all__ = [
+    "CODES",
     "KINDS",
     "Behind",
     "Cancelled",

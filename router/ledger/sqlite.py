@@ -172,7 +172,7 @@ async def open_sqlite(config: SqliteConfig, *, owner: str, clock: Clock) -> Asyn
 
     Raises:
         LedgerDown: the file can't be opened.
-        ConfigError: E301, it lies on a file system that loses it or can't lock it; E302, another
+        ConfigError: E305, it lies on a file system that loses it or can't lock it; E306, another
             process has it; E303, a newer router wrote it; E304, it can't be used.
     """
     path = Path(config.path)

@@ -22,7 +22,7 @@ def check_file_system(path: Path) -> None:
     """Refuses places that lose the file with the container or can't lock it.
 
     Raises:
-        ConfigError: E301, the file system is networked, an overlay or in memory.
+        ConfigError: E305, the file system is networked, an overlay or in memory.
     """
     if not _MOUNTS.exists():
         return
@@ -30,7 +30,7 @@ def check_file_system(path: Path) -> None:
     why = unfit(kind)
     if why is not None:
         raise config_error(
-            "E301",
+            "E305",
             f"ledger.path: {path} lies on a {kind} file system, {why}; choose a local disk or a "
             f"persistent volume, or set ledger.ephemeral: true to accept it",
         )
@@ -66,7 +66,7 @@ def exclusive(path: Path, owner: str) -> Generator[None]:
     earlier owner is dead.
 
     Raises:
-        ConfigError: E302, another process has it; E304, the lock file can't be made.
+        ConfigError: E306, another process has it; E304, the lock file can't be made.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -79,7 +79,7 @@ def exclusive(path: Path, owner: str) -> Generator[None]:
         except BlockingIOError as error:
             holder = os.read(file, 1000).decode(errors="replace").strip() or "another process"
             raise config_error(
-                "E302",
+                "E306",
                 f"ledger.path: {path} is in use by {holder}; an embedded ledger has one owner, "
                 f"so stop that process or give this one its own file",
             ) from error

@@ -43,7 +43,7 @@ async def test_a_file_in_use_names_who_has_it(store: SqliteStore) -> None:
         with pytest.raises(ConfigError, match="in use by first-replica \\(pid ") as error:
             async with store.open("second-replica"):
                 pass
-    assert codes(error.value) == ["E302"]
+    assert codes(error.value) == ["E306"]
     async with store.open("second-replica") as ledger:
         assert await ledger.claim([delivery(1)], LEASE)
 
@@ -87,7 +87,7 @@ async def test_a_file_system_in_memory_has_to_be_accepted() -> None:
     with pytest.raises(ConfigError, match="ephemeral: true") as error:
         async with open_sqlite(config, owner="one", clock=SystemClock()):
             pass
-    assert codes(error.value) == ["E301"]
+    assert codes(error.value) == ["E305"]
 
 
 async def test_the_file_is_its_owners_alone(store: SqliteStore) -> None:
