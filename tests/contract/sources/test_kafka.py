@@ -1,6 +1,7 @@
 """The Kafka source against brokers: start, commit, hand-over, faults."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import anyio
 import pytest
@@ -404,3 +405,24 @@ async def test_a_wrong_password_keeps_it_from_joining(
     ) as source:
         assert await source.read(10, 1.5) == []
         assert not source.is_joined
+
+
+async def test_a_broker_that_restarts_is_joined_again(unique: Unique, tmp_path: Path):
+    port, topic, hearing = free_port(), unique("t"), Hearing()
+    place = TopicPartition(topic, 0)
+    async with a_source(f"127.0.0.1:{port}", topic, unique("g"), hearing=hearing) as source:
+        async with embedded_broker(tmp_path, port) as running:
+            await create_topic(Broker("noida", running.bootstrap), topic)
+            await send(Broker("noida", running.bootstrap), topic, b"before")
+            assert [r.value for r in await read_some(source, 1)] == [b"before"]
+            await source.commit({place: 1})
+        with anyio.fail_after(10):
+            with pytest.raises(CommitFailed, match="within 3 s"):
+                await source.commit({place: 1})
+        async with embedded_broker(tmp_path, port) as running:
+            broker = Broker("noida", running.bootstrap)
+            await create_topic(broker, topic)
+            await send(broker, topic, b"after")
+            records = await read_some(source, 1)
+            await source.commit({place: records[-1].offset + 1})
+    assert records[-1].value == b"after"
