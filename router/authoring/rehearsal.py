@@ -44,7 +44,7 @@ class Rehearsed:
         step, sink, channel, target: Empty where no step was reached.
         reason: Why, for everything but NOW.
         message: As it would be sent; None where nothing would.
-        sample_id: The delivery key, hexadecimal.
+        key: The delivery key, hexadecimal.
     """
 
     verdict: Verdict
@@ -82,16 +82,25 @@ async def rehearse(
     now: float,
 ) -> list[EventRehearsal]:
     """Plans and renders every record's deliveries; asks the directory, sends nothing."""
-    rules = Ruleset.build(project.routes.values(), project.templates, project.divert, project.hash)
-    found: list[EventRehearsal] = []
-    for record in records:
-        event = decode(record, decoding)
-        if isinstance(event, Poison):
-            found.append(EventRehearsal(event))
-            continue
-        routes = [await _route(rules, r, event, directory, now) for r in rules.matching(event)]
-        found.append(EventRehearsal(event, tuple(routes)))
-    return found
+    rules = ruleset(project)
+    return [
+        await rehearse_event(rules, decode(record, decoding), directory, now) for record in records
+    ]
+
+
+def ruleset(project: Project) -> Ruleset:
+    """A project's rules, as the daemon builds them."""
+    return Ruleset.build(project.routes.values(), project.templates, project.divert, project.hash)
+
+
+async def rehearse_event(
+    rules: Ruleset, event: Event | Poison, directory: Directory, now: float
+) -> EventRehearsal:
+    """The same for one event that is decoded already."""
+    if isinstance(event, Poison):
+        return EventRehearsal(event)
+    routes = [await _route(rules, r, event, directory, now) for r in rules.matching(event)]
+    return EventRehearsal(event, tuple(routes))
 
 
 async def _route(

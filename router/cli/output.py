@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 import orjson
 
+from router.clock import SystemClock
 from router.config import Loaded, Project, load_project
 from router.problems import Problem, Severity
 
@@ -81,6 +82,11 @@ def read_project(config: str, environment: str | None, **options: Any) -> tuple[
 def print_json(value: Any) -> None:
     """Stable, readable JSON on standard output."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    return SystemClock().now()
 
 
 def fail(message: str, code: int = ENVIRONMENT) -> click.exceptions.Exit:

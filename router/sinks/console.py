@@ -52,7 +52,7 @@ def frame(name: str, parcel: Parcel, *, width: int, is_coloured: bool) -> str:
     title = " · ".join(_plain(part) for part in (name, target, parcel.event_type) if part)
     test = " · test" if parcel.is_test else ""
     lines = [f"{cyan}┌─ {bold}{title}{reset}{cyan}{test}{reset}"]
-    for label, text in _parts(parcel.message):
+    for label, text in parts(parcel.message):
         label_text = f"{dim}{label}:{reset} " if label else ""
         room = max(10, width - 2 - (len(label) + 2 if label else 0))
         for index, line in enumerate(_wrapped(text, room)):
@@ -61,8 +61,8 @@ def frame(name: str, parcel: Parcel, *, width: int, is_coloured: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parts(message: Message) -> Iterator[tuple[str, str]]:
-    """Label and text of what there is to show."""
+def parts(message: Message) -> Iterator[tuple[str, str]]:
+    """What there is to show of a message: labels (empty for its body) and their texts."""
     match message:
         case ChatMessage():
             yield "", render_html(message.html, {}, frozenset()).text.strip()
