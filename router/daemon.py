@@ -301,12 +301,11 @@ class Daemon:
         stats = await self.ledger.stats()
         self.stats = stats
         self._budget.update(stats.backlog, stats.backlog_bytes)
-        now = self._clock.now()
         self.metrics.schedule(
             {(str(kind), str(state)): n for (kind, state), n in stats.rows.items()},
             stats.backlog,
             stats.backlog_bytes,
-            max(0.0, now - stats.oldest_due) if stats.oldest_due is not None else 0.0,
+            stats.oldest_due or 0.0,
         )
         return stats
 
