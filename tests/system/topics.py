@@ -1,0 +1,68 @@
+"""What tests do with topics beside the daemon: publish, read everything, see what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+def order(number: int | str, kind: str = "order.paid", **data: Any) -> bytes:
+    """An event as plain JSON."""
+    return orjson.dumps({"id": f"o-{number}", "type": kind, **data})
+
+
+async def publish(
+    bootstrap: str, topic: str, values: Sequence[bytes | None], partitions: int = 1
+) -> None:
+    """Publishes values, over the partitions in turn."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        sent = [
+            await producer.send(topic, value, partition=number % partitions)
+            for number, value in enumerate(values)
+        ]
+        for acknowledgement in sent:
+            await acknowledgement
+
+
+async def publish_record(
+    bootstrap: str,
+    topic: str,
+    value: bytes | None,
+    *,
+    key: bytes | None = None,
+    headers: Headers = (),
+) -> None:
+    """Publishes one record with all it can have."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap, max_request_size=4 * 1024**2
+    ) as producer:
+        await producer.send_and_wait(topic, value, key=key, headers=list(headers))
+
+
+async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
+    """The next offset that a group will read."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False
+    ) as consumer:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        return await consumer.committed(place)
+
+
+async def read_all(bootstrap: str, topic: str, count: int, within_s: float = 30) -> list[Any]:
+    """The first so many records of a topic, without a group."""
+    records: list[Any] = []
+    async with AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+    ) as consumer:
+        with anyio.move_on_after(within_s):
+            while len(records) < count:
+                batches = await consumer.getmany(timeout_ms=200)
+                records += [record for batch in batches.values() for record in batch]
+    return records
