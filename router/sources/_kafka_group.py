@@ -12,23 +12,22 @@ import anyio
 
 from router.clock import Clock
 from router.events import Record, TopicPartition
-from router.kafka.admin import Committed, admin
 from router.kafka.consumer import GroupConsumer, GroupOptions, group_consumer
 from router.kafka.errors import CommitRefused, KafkaRefused, KafkaUnavailable, OutOfRange
-from router.kafka.start import Note, Start, Why, decide_start, first_partition_count
-from router.ledger import Ledger, LedgerDown, ProgressKey
-from router.problems import ConfigError, Problem
+from router.kafka.start import Start, Why
+from router.ledger import Ledger, LedgerDown
+from router.problems import ConfigError
 from router.sources._contract import CommitFailed, Listener
-from router.sources.kafka import KafkaSourceConfig, parse_start
+from router.sources._kafka_starts import StartPlanner
+from router.sources.kafka import KafkaSourceConfig
 
 log = logging.getLogger("router.kafka")
 
 _COMMIT_DEADLINE_S = 3.0
+_LOOK_UP_DEADLINE_S = 5.0
 _START_DEADLINE_S = 20.0
 _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 5.0
-
-ANOTHER_LEDGER = "E301"
 
 
 @final
@@ -55,9 +54,8 @@ class KafkaSource:
         self._config = config
         self._name = name
         self._listener = listener
-        self._ledger = ledger
+        self._planner = StartPlanner(config, name, ledger, accept_new_ledger)
         self._clock = clock
-        self._accepts_new_ledger = accept_new_ledger
         self._consumer: GroupConsumer | None = None
         self._failure: ConfigError | None = None
         self._is_joined = False
@@ -65,7 +63,6 @@ class KafkaSource:
         self._generation = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._started: set[TopicPartition] = set()
-        self._first_counts: dict[str, int] = {}
         self._news = anyio.Event()
         self._is_broken = False
         self._trouble: str | None = None
@@ -103,12 +100,16 @@ class KafkaSource:
             self._report(f"not allowed to read: {error}")
             await self._await_news(wait)
         except KafkaUnavailable as error:
-            self._report(f"connection lost: {error}")
-            self._is_broken = True
-            self._tell()
+            self._break(error)
         else:
             return [record for record in records if record.place in self._started]
         return []
+
+    def _break(self, error: KafkaUnavailable) -> None:
+        """The connection will not recover: ``run`` makes a new one."""
+        self._report(f"connection lost: {error}")
+        self._is_broken = True
+        self._tell()
 
     def position(self, place: TopicPartition) -> int | None:
         if self._consumer is None or place not in self._started:
@@ -130,7 +131,7 @@ class KafkaSource:
         if owned and consumer:
             try:
                 await consumer.commit(
-                    {place: (offset, self._note(place)) for place, offset in owned.items()},
+                    {place: (offset, self._planner.note(place)) for place, offset in owned.items()},
                     _COMMIT_DEADLINE_S,
                 )
             except CommitRefused as error:
@@ -232,13 +233,12 @@ class KafkaSource:
                 await self._await_news(None)
                 continue
             try:
-                with anyio.fail_after(_START_DEADLINE_S):
-                    await self._start(consumer, waiting, self._generation)
+                await self._start(consumer, waiting, self._generation)
             except ConfigError as error:
                 self._failure = error
                 self._tell()
             except (KafkaUnavailable, CommitRefused, LedgerDown, TimeoutError) as error:
-                self._report(f"partitions can't start yet: {error or 'no answer in time'}")
+                self._report(f"partitions can't start yet: {str(error) or 'no answer in time'}")
                 await self._clock.sleep(backoff)
                 backoff = min(2 * backoff, _MAX_BACKOFF_S)
             else:
@@ -249,23 +249,16 @@ class KafkaSource:
     async def _start(
         self, consumer: GroupConsumer, places: Collection[TopicPartition], generation: int
     ) -> None:
-        known = await self._committed(consumer, places)
-        self._check_ledger([known[place] for place in places if place in known])
-        starts = await self._decide(consumer, places, known)
-        if generation != self._generation:
-            return
-        kept = {place: (start.offset, self._note(place)) for place, start in starts.items()}
-        stale = {
-            place: wanted
-            for place, wanted in kept.items()
-            if place not in known or wanted != (known[place].offset, known[place].metadata)
-        }
-        if stale:
-            await consumer.commit(stale, _COMMIT_DEADLINE_S)
+        with anyio.fail_after(_START_DEADLINE_S):
+            plan = await self._planner.plan(consumer, places)
+            if generation != self._generation:
+                return
+            if plan.to_commit:
+                await consumer.commit(plan.to_commit, _COMMIT_DEADLINE_S)
         async with self._handing_over:
             if generation != self._generation:
                 return
-            for place, start in sorted(starts.items()):
+            for place, start in sorted(plan.starts.items()):
                 consumer.seek(place, start.offset)
                 self._announce(place, start)
             await self._hand_out(consumer, places)
@@ -279,60 +272,17 @@ class KafkaSource:
             log.exception("source %s: taking partitions over failed", self._name)
         consumer.resume(places)
 
-    async def _committed(
-        self, consumer: GroupConsumer, places: Collection[TopicPartition]
-    ) -> dict[TopicPartition, Committed]:
-        """What the group committed, for all partitions of the topics: siblings tell which
-        partitions are new."""
-        current = {topic: consumer.partition_count(topic) for topic in {p.topic for p in places}}
-        everywhere = {TopicPartition(t, i) for t, count in current.items() for i in range(count)}
-        async with admin(self._config) as opened:
-            known = await opened.committed(self.group, everywhere | set(places))
-        for topic, count in current.items():
-            notes = {
-                place.partition: Note.parse(committed.metadata)
-                for place, committed in known.items()
-                if place.topic == topic
-            }
-            self._first_counts[topic] = first_partition_count(notes, count)
-        return known
-
-    async def _decide(
-        self,
-        consumer: GroupConsumer,
-        places: Collection[TopicPartition],
-        known: Mapping[TopicPartition, Committed],
-    ) -> dict[TopicPartition, Start]:
-        ordered = sorted(places)
-        keys = [ProgressKey(self.group, place.topic, place.partition) for place in ordered]
-        progress = dict(zip(ordered, await self._ledger.progress(keys), strict=True))
-        bounds = await consumer.bounds(ordered)
-        time = parse_start(self._config.start)
-        at_time = {} if time is None else await consumer.offsets_at(ordered, time)
-        starts: dict[TopicPartition, Start] = {}
-        for place in ordered:
-            beginning, end = bounds[place]
-            if self._config.start == "earliest" or place.topic == self._config.replay_topic:
-                configured = beginning
-            else:
-                by_time = at_time.get(place)
-                configured = end if by_time is None else by_time
-            starts[place] = decide_start(
-                committed=known[place].offset if place in known else None,
-                progress=progress[place],
-                beginning=beginning,
-                end=end,
-                configured=configured,
-                is_new_partition=place.partition >= self._first_counts[place.topic],
-            )
-        return starts
-
     async def _restart_from_beginning(self, consumer: GroupConsumer, error: OutOfRange) -> None:
         """Kafka deleted what was to be read next, or the topic is another one now."""
         place = error.place
         if place not in self._started:
             return
-        beginning, end = (await consumer.bounds([place]))[place]
+        try:
+            with anyio.fail_after(_LOOK_UP_DEADLINE_S):
+                beginning, end = (await consumer.bounds([place]))[place]
+        except (KafkaUnavailable, TimeoutError) as failed:
+            self._report(f"{_shown(place)} can't go on yet: {str(failed) or 'no answer in time'}")
+            return
         if error.offset < beginning:
             lost = f"{beginning - error.offset} offsets were deleted before they were read"
             start = Start(beginning, Why.RETENTION, "alert", f"{lost}; read on from {beginning}")
@@ -347,32 +297,6 @@ class KafkaSource:
             consumer.seek(place, start.offset)
             self._announce(place, start)
             await self._hand_out(consumer, [place])
-
-    # Ledger ----------------------------------------------------------------------------------
-
-    def _note(self, place: TopicPartition) -> str:
-        ledger = self._ledger.uuid if self._ledger.is_durable else None
-        return Note(ledger, self._first_counts.get(place.topic)).dump()
-
-    def _check_ledger(self, commits: Collection[Committed]) -> None:
-        if not self._ledger.is_durable or not commits:
-            return
-        found = {Note.parse(committed.metadata).ledger for committed in commits}
-        others = found - {self._ledger.uuid, None}
-        if others and not self._accepts_new_ledger:
-            message = (
-                f"group {self.group} was served with ledger {min(filter(None, others))}, this one "
-                f"is {self._ledger.uuid}: what was delivered already is not known here (a lost "
-                "volume, a second replica with its own ledger). Bring the ledger back, or go on "
-                "with --accept-new-ledger"
-            )
-            raise ConfigError([Problem(ANOTHER_LEDGER, message)])
-        if others:
-            log.warning("source %s: goes on with a new ledger, as told", self._name)
-        elif None in found:
-            log.warning(
-                "source %s: committed offsets name no ledger; somebody else set them", self._name
-            )
 
     # Reports ---------------------------------------------------------------------------------
 
