@@ -6,6 +6,7 @@ disagree; routes and conditions, which have parsers of their own, are described 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -14,12 +15,13 @@ from pydantic.json_schema import models_json_schema
 
 from router import directories, ledger, sinks, sources
 from router.authoring.route_schema import ROUTE_DEFINITIONS, ROUTES_FILE
+from router.authoring.sample_schema import SAMPLE_FILE, people_schema
 from router.authoring.template_schema import TEMPLATE_FILE
 from router.config.sections import SETTINGS
 from router.kinds import Kinds
 from router.messages import Channel
 
-Kind = Literal["router", "routes", "env", "template"]
+Kind = Literal["router", "routes", "env", "template", "sample", "people"]
 Schema: TypeAlias = dict[str, Any]
 
 FILES: Mapping[Kind, str] = {
@@ -27,8 +29,12 @@ FILES: Mapping[Kind, str] = {
     "routes": "routes.json",
     "env": "overlay.json",
     "template": "template.json",
+    "sample": "sample.json",
+    "people": "people.json",
 }
 """What each schema is called beside the others."""
+
+KINDS: tuple[Kind, ...] = tuple(FILES)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -53,22 +59,32 @@ def schema(kind: Kind) -> Schema:
 
     Args:
         kind: ``router`` is router.yaml, ``routes`` a file that it includes, ``env`` an overlay,
-            ``template`` a template.yaml.
+            ``template`` a template.yaml, ``sample`` one of its samples, ``people`` a file of
+            people.
     """
     builders: Mapping[Kind, Callable[[], Schema]] = {
         "router": _router,
         "routes": lambda: {**ROUTES_FILE, "$defs": ROUTE_DEFINITIONS},
         "env": _overlay,
         "template": lambda: TEMPLATE_FILE,
+        "sample": lambda: SAMPLE_FILE,
+        "people": people_schema,
     }
     head = {"$schema": DIALECT, "$id": FILES[kind]}
-    return head | _for_editors(builders[kind]())
+    built = builders[kind]()
+    # Samples and people are data: no variables and no anchors' keys.
+    return head | (built if kind in ("sample", "people") else _for_editors(built))
 
 
 def json_schema() -> Schema:
-    """One schema for every kind of file; each part is also whole by itself."""
+    """One schema for every kind of configuration file; each part is also whole by itself."""
     kinds: tuple[Kind, ...] = ("router", "routes", "env", "template")
     return {"$schema": DIALECT, "oneOf": [schema(kind) for kind in kinds]}
+
+
+def schema_text(kind: Kind) -> str:
+    """The schema as the text of a file."""
+    return json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
 
 
 def _router() -> Schema:

@@ -1,0 +1,31 @@
+"""``router sandbox``: provider look-alikes and their inbox."""
+
+from __future__ import annotations
+
+import anyio
+import click
+
+from router.cli.output import fail
+from router.sandbox import CryptographyMissing, run_sandbox
+
+
+@click.command("sandbox")
+def command() -> None:
+    """Run look-alikes of the providers on this machine, until Ctrl-C.
+
+    They speak the providers' wire protocols and keep what they are sent: the inbox page shows it.
+    The shipped config/env/dev.yaml points at them.
+
+    \b
+    Examples:
+      router sandbox                  # in one terminal
+      router run -e dev               # in another
+    """
+    try:
+        anyio.run(run_sandbox, click.echo)
+    except KeyboardInterrupt:
+        click.echo()
+    except CryptographyMissing as error:
+        raise fail(str(error)) from None
+    except OSError as error:
+        raise fail(f"the sandbox can't listen: {error.strerror or error}") from None
