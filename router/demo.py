@@ -25,7 +25,9 @@ from router.kafka.admin import TopicSpec, ensure_topics
 from router.kafka.connection import KafkaConnection
 from router.kafka.producer import Producer, producer
 from router.ledger import Kind, Ledger, Row, State
+from router.planning import select
 from router.problems import ConfigError
+from router.recipients import Recipient
 from router.sandbox import Received, Sandbox, embedded_broker, sandbox
 from router.sources.kafka import KafkaSourceConfig
 
@@ -34,23 +36,23 @@ _SETTLE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A demo under way."""
+    """A demo under way.
+
+    Attributes:
+        people: Address to the name of whom it reaches, for the samples' recipients.
+    """
 
     project: Project
     daemon: Daemon
     box: Sandbox
     producer: Producer
     clock: Clock
+    people: Mapping[str, str]
 
     @property
     def samples(self) -> list[Event]:
         """The events of every shipped sample, once each."""
-        found: dict[str, Event] = {}
-        for template in self.project.templates.values():
-            for sample in template.samples:
-                if sample.view.event.record.value is not None:
-                    found.setdefault(sample.view.event.id, sample.view.event)
-        return list(found.values())
+        return _samples(self.project)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,9 @@ async def running_demo(config: str, environment: str) -> AsyncGenerator[Running]
                 with anyio.fail_after(30):
                     while not daemon.is_ready()[0]:
                         await clock.sleep(0.02)
+                people = await _people(project, clock)
                 try:
-                    yield Running(project, daemon, box, opened, clock)
+                    yield Running(project, daemon, box, opened, clock, people)
                 finally:
                     with anyio.move_on_after(5, shield=True):
                         daemon.stop()
@@ -164,6 +167,34 @@ def _topics(project: Project) -> list[str]:
 
 
 # Events --------------------------------------------------------------------------------------
+
+
+def _samples(project: Project) -> list[Event]:
+    found: dict[str, Event] = {}
+    for template in project.templates.values():
+        for sample in template.samples:
+            if sample.view.event.record.value is not None:
+                found.setdefault(sample.view.event.id, sample.view.event)
+    return list(found.values())
+
+
+async def _people(project: Project, clock: Clock) -> dict[str, str]:
+    """Who is behind each address that the samples reach."""
+    ids: set[str] = set()
+    for sample in _samples(project):
+        for route in project.routes.values():
+            ids |= {draft.id for draft in select(route, sample).drafts}
+    wanted = sorted(ids)
+    opening = DIRECTORIES.load(project.directory.type).open(project.directory, clock=clock)
+    async with opening as directory:
+        found = await directory.lookup(wanted)
+    return {
+        address: person.name or person.id
+        for person in found
+        if isinstance(person, Recipient)
+        for address in (person.email, person.telegram, person.max)
+        if address
+    }
 
 
 def stamped(sample: Event, now: float) -> Record:

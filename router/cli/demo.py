@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from random import Random
 
@@ -33,7 +32,7 @@ def command(config: str, environment: str | None, once: bool, output: str) -> No
       router demo --once                # every sample once; exit 0 only if all arrived
       router demo --once --output json
     """
-    logs = setup_logs(LogSettings(format="console", level="warning"))
+    logs = setup_logs(LogSettings(format="console", level="error"))
     try:
         fine = run_loop(_demo, config, environment or "dev", once, output)
     except (BrokerMissing, CryptographyMissing, StartFailed) as error:
@@ -45,7 +44,6 @@ def command(config: str, environment: str | None, once: bool, output: str) -> No
 
 
 async def _demo(config: str, environment: str, once: bool, output: str) -> bool:
-    logging.getLogger("router").setLevel(logging.WARNING)
     summary: Summary | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
@@ -90,18 +88,17 @@ def _greet(demo: Running) -> None:
 async def _show(demo: Running) -> None:
     with demo.box.record.follow() as feed:
         async for entry in feed:
-            _show_one(entry)
+            _show_one(entry, demo.people.get(entry.recipient, ""))
 
 
-def _show_one(entry: Received) -> None:
-    colour = _COLOURS.get(entry.channel, "white")
-    head = click.style(f"{entry.channel:>8}", fg=colour, bold=True)
-    first = next((line for line in entry.text.splitlines() if line.strip()), "")
-    title = entry.title or first
-    detail = first if first != title else ""
-    click.echo(f"{head}  {entry.recipient:<34.34}  {click.style(title[:60], bold=True)}")
-    if detail:
-        click.echo(f"{'':>46}{detail[:70]}")
+def _show_one(entry: Received, name: str) -> None:
+    """What arrived, where, for whom, and its first line."""
+    lines = [line.strip() for line in entry.text.splitlines() if line.strip()]
+    title = entry.title or (lines[0] if lines else "")
+    channel = click.style(f"{entry.channel:>8}", fg=_COLOURS.get(entry.channel), bold=True)
+    whom = click.style(f"{name:<8.8}", bold=True)
+    address = click.style(f"{entry.recipient:<30.30}", dim=True)
+    click.echo(f"{channel}  {whom} {address}  {title[:70]}")
 
 
 def _sum_up(summary: Summary) -> None:
