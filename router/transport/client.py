@@ -10,9 +10,7 @@ is :class:`AnswerLost`, and nothing is resent.
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +24,8 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from router.messages import Reason
-from router.transport.guard import is_public, literal
+from router.transport.checks import ADDRESS_REFUSED, checked_url, normalised, os_text, tls_context
+from router.transport.guard import is_public
 from router.transport.model import (
     AnswerLost,
     HttpClient,
@@ -36,8 +35,6 @@ from router.transport.model import (
     NotSent,
 )
 
-_UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
-_UNSAFE_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _KEEP_ALIVE_S = 15.0
 _CLOSE_S = 2.0
 _MOST_TIMEOUTS = 16
@@ -50,7 +47,7 @@ async def open_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
     Raises:
         OSError: the CA file can't be read or holds no certificate.
     """
-    context = await anyio.to_thread.run_sync(_ssl_context, options)
+    context = await anyio.to_thread.run_sync(tls_context, options)
     connector = aiohttp.TCPConnector(
         limit=options.connections,
         ssl=context,
@@ -78,14 +75,11 @@ class _Client:
         self._session = session
         self._max_body = options.max_body
         self._connect_timeout_s = options.connect_timeout_s
-        self._is_guarded = options.public_only
-        self._allowed = _normalised(options.allow_hosts)
+        self._options = options
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        url = _checked_url(request)
-        if self._is_guarded:
-            _refuse_inside_literal(url, self._allowed)
+        url = checked_url(request, self._options)
         attempt = _Attempt()
         response: HttpResponse | None = None
         failure: NotSent | AnswerLost | None = None
@@ -196,7 +190,7 @@ class _Resolver(AbstractResolver):
         self._system = ThreadedResolver()
         self._timeout_s = options.connect_timeout_s
         self._is_guarded = options.public_only and options.proxy is None
-        self._allowed = _normalised(options.allow_hosts)
+        self._allowed = normalised(options.allow_hosts)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -215,55 +209,6 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._system.close()
-
-
-def _ssl_context(options: HttpOptions) -> ssl.SSLContext | bool:
-    if not options.verify:
-        return False
-    if options.ca_file is None:
-        return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise OSError(f"CA file {options.ca_file}: {error.strerror or error}") from error
-
-
-def _normalised(hosts: frozenset[str]) -> frozenset[str]:
-    return frozenset(host.rstrip(".").lower() for host in hosts)
-
-
-def _checked_url(request: HttpRequest) -> URL:
-    """Raises:
-    NotSent: the request can't be put on the wire as it is.
-    """
-    if _UNSAFE_URL.search(request.url) or any(
-        _UNSAFE_HEADER.search(value) or _UNSAFE_URL.search(name)
-        for name, value in request.headers.items()
-    ):
-        raise NotSent(Reason("invalid_request", "control characters or spaces in URL or headers"))
-    try:
-        url = URL(request.url, encoded=request.url.isascii())
-        host = url.host
-    except ValueError:
-        host = url = None
-    if url is None or not host or url.scheme not in ("http", "https"):
-        raise NotSent(Reason("invalid_request", "not an http or https URL"))
-    return url
-
-
-def _refuse_inside_literal(url: URL, allowed: frozenset[str]) -> None:
-    """The check of hosts that are addresses already, which no resolver gets to see.
-
-    Raises:
-        NotSent: the address is not public.
-    """
-    host = url.host or ""
-    address = literal(host)
-    if address is not None and host.lower() not in allowed and not is_public(address):
-        raise NotSent(_REFUSED)
-
-
-_REFUSED = Reason("address_refused", "the host's address is not public")
 
 
 def _failure(error: Exception, *, was_sent: bool) -> NotSent | AnswerLost:
@@ -289,17 +234,17 @@ def _before_sending(error: Exception) -> Reason | None:
         case aiohttp.ClientConnectorDNSError():
             match error.os_error:
                 case _AddressRefused():
-                    return _REFUSED
+                    return ADDRESS_REFUSED
                 case _ResolveTimeout():
                     return Reason("dns_timeout", "the name was not resolved in time")
                 case _:
                     return Reason("dns_failed", "the name does not resolve")
         case aiohttp.ClientProxyConnectionError():
-            return Reason("proxy_unreachable", _os_text(error.os_error))
+            return Reason("proxy_unreachable", os_text(error.os_error))
         case aiohttp.ClientConnectorError():
             is_refusal = isinstance(error.os_error, ConnectionRefusedError)
             code = "connection_refused" if is_refusal else "connect_failed"
-            return Reason(code, _os_text(error.os_error))
+            return Reason(code, os_text(error.os_error))
         case aiohttp.ClientHttpProxyError():
             return Reason("proxy_refused", f"the proxy answered {error.status}")
         case aiohttp.ConnectionTimeoutError():
@@ -318,13 +263,3 @@ def _after_sending(error: Exception) -> Reason:
             return Reason("answer_malformed", "the answer is not HTTP")
         case _:
             return Reason("connection_lost", "the connection broke before an answer")
-
-
-def _os_text(error: OSError) -> str:
-    match error:
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionResetError() | ConnectionAbortedError():
-            return "connection reset"
-        case _:
-            return type(error).__name__

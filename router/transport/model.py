@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.messages import Reason
+from router.values import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class HttpOptions:
     """How a client connects.
 
     Attributes:
-        connections: Pool size.
+        connections: Pool size: connections in all, over HTTP/2 connections to one host.
         connect_timeout_s: For TCP and TLS together, and again for the name's resolution.
         ca_file: PEM file that replaces the system's roots.
         verify: TLS verification; False is for a sandbox on loopback only.
@@ -69,6 +70,9 @@ class HttpOptions:
             are checked.
         allow_hosts: Hosts that ``public_only`` lets through.
         max_body: Bytes of an answer that are read.
+        cert_file, key_file: PEM files of a client certificate and its key; the key may stand in
+            the certificate's file.
+        key_password: Opens an encrypted key.
     """
 
     connections: int = 16
@@ -79,6 +83,9 @@ class HttpOptions:
     public_only: bool = False
     allow_hosts: frozenset[str] = frozenset()
     max_body: int = 256 * 1024
+    cert_file: str | None = None
+    key_file: str | None = None
+    key_password: Secret | None = None
 
 
 class HttpClient(Protocol):

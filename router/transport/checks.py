@@ -1,0 +1,95 @@
+"""What both clients look at before anything leaves: the request, its address, and whom to trust."""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+from yarl import URL
+
+from router.messages import Reason
+from router.transport.guard import is_public, literal
+from router.transport.model import HttpOptions, HttpRequest, NotSent
+
+ADDRESS_REFUSED = Reason("address_refused", "the host's address is not public")
+
+_UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
+_UNSAFE_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def checked_url(request: HttpRequest, options: HttpOptions) -> URL:
+    """The request's URL.
+
+    Raises:
+        NotSent: the request can't be put on the wire as it is, or its host is an address (which
+            no resolver gets to see) that the options refuse.
+    """
+    if _UNSAFE_URL.search(request.url) or any(
+        _UNSAFE_HEADER.search(value) or _UNSAFE_URL.search(name)
+        for name, value in request.headers.items()
+    ):
+        raise NotSent(Reason("invalid_request", "control characters or spaces in URL or headers"))
+    try:
+        url = URL(request.url, encoded=request.url.isascii())
+        host = url.host
+    except ValueError:
+        host = url = None
+    if url is None or not host or url.scheme not in ("http", "https"):
+        raise NotSent(Reason("invalid_request", "not an http or https URL"))
+    if options.public_only:
+        _refuse_inside_literal(host, normalised(options.allow_hosts))
+    return url
+
+
+def normalised(hosts: frozenset[str]) -> frozenset[str]:
+    """Host names as they are compared."""
+    return frozenset(host.rstrip(".").lower() for host in hosts)
+
+
+def tls_context(options: HttpOptions) -> ssl.SSLContext:
+    """Whom to trust, and what to show who asks for a certificate.
+
+    Raises:
+        OSError: a file can't be read, or does not hold what it should.
+    """
+    context = _trust(options)
+    if options.cert_file is not None:
+        password = options.key_password.reveal() if options.key_password is not None else ""
+        try:
+            context.load_cert_chain(options.cert_file, options.key_file, lambda: password)
+        except OSError as error:
+            raise OSError(
+                f"client certificate {options.cert_file}: {error.strerror or error}"
+            ) from error
+    return context
+
+
+def os_text(error: OSError) -> str:
+    """What went wrong below HTTP, in words that quote nothing."""
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError() | ConnectionAbortedError():
+            return "connection reset"
+        case _:
+            return type(error).__name__
+
+
+def _trust(options: HttpOptions) -> ssl.SSLContext:
+    if not options.verify:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    if options.ca_file is None:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise OSError(f"CA file {options.ca_file}: {error.strerror or error}") from error
+
+
+def _refuse_inside_literal(host: str, allowed: frozenset[str]) -> None:
+    address = literal(host)
+    if address is not None and host.lower() not in allowed and not is_public(address):
+        raise NotSent(ADDRESS_REFUSED)
