@@ -62,6 +62,8 @@ log = logging.getLogger("router.delivery")
 
 _YIELD_EVERY_S = 0.004
 _LATE_HELD_S = 0.05
+_HELD_LOOK_S = 2.0
+"""Held claims are looked at so often: their send, this process's own too, may end long before."""
 _SPILL_AFTER_S = 1.0
 _BATCH = 500
 _MARGIN_S = 5.0
@@ -388,8 +390,8 @@ class Lane:
                     return False
                 job.is_repeat = True
             case Held():
-                wait = max(_LATE_HELD_S, claim.until - self._clock.now() + _LATE_HELD_S)
-                self._hold_here(job, wait)
+                rest = claim.until - self._clock.now() + _LATE_HELD_S
+                self._hold_here(job, min(max(_LATE_HELD_S, rest), _HELD_LOOK_S))
                 return False
             case Done():
                 account.duplicate()
