@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from router.events import TopicPartition
 
 
@@ -31,12 +33,14 @@ class PublishFailed(Exception):
 
     Attributes:
         failed: Indexes into the batch, each with its reason.
+        unsent: Those of them that can't have arrived: they did not leave this process.
     """
 
-    def __init__(self, failed: dict[int, str]) -> None:
+    def __init__(self, failed: dict[int, str], unsent: Iterable[int] = ()) -> None:
         first = next(iter(failed.values()), "")
         super().__init__(f"{len(failed)} not acknowledged: {first}")
         self.failed = failed
+        self.unsent = frozenset(unsent)
 
 
 class TopicRefused(Exception):

@@ -54,7 +54,7 @@ class Producer:
             try:
                 client = await self._connected()
             except (KafkaError, OSError) as error:
-                raise PublishFailed(dict.fromkeys(outcome, explain(error))) from error
+                raise PublishFailed(dict.fromkeys(outcome, explain(error)), outcome) from error
             for index, (key, value, headers) in enumerate(batch):
                 try:
                     pending[index] = await client.send(topic, value, key, headers=list(headers))
@@ -71,7 +71,7 @@ class Producer:
         failed = {index: text for index, text in outcome.items() if text is not None}
         if failed:
             await self._drop(client)
-            raise PublishFailed(failed)
+            raise PublishFailed(failed, failed.keys() - pending.keys())
 
     async def close(self) -> None:
         """Ends the connection; records under way have a moment to leave."""

@@ -250,6 +250,7 @@ class Parcel:
         event_type: For formats that carry it (Standard Webhooks).
         traceparent: W3C trace context to pass on, if the event had one.
         is_test: A test send: mark it.
+        event_key: The event's own Kafka key, for sinks that keep its order.
     """
 
     key: bytes
@@ -261,3 +262,4 @@ class Parcel:
     event_type: str = ""
     traceparent: str | None = None
     is_test: bool = False
+    event_key: bytes | None = None
