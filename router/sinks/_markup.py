@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 _SYNONYMS = {"strong": "b", "em": "i", "ins": "u", "strike": "s", "del": "s"}
 _HIDDEN = frozenset({"script", "style", "head", "title"})
 _BREAKS = frozenset({"br"})
-_BLOCKS = frozenset({"p", "div", "li", "ul", "ol", "tr", "h1", "h2", "h3", "h4"})
+_BLOCKS = frozenset({"p", "div", "li", "ul", "ol", "tr", "h1", "h2", "h3", "h4", "blockquote"})
 _VERBATIM = frozenset({"code", "pre"})
 
 
@@ -25,8 +25,9 @@ class Rendered:
 def render_html(html: str, tags: Mapping[str, str], schemes: frozenset[str]) -> Rendered:
     """Neutral markup in an HTML dialect.
 
-    Unknown tags lose their marks and keep their text, what is left open is closed, a tag inside
-    itself and marks inside ``code`` and ``pre`` are dropped, links keep ``href`` alone.
+    Unknown tags lose their marks and keep their text (blocks on lines of their own), what is left
+    open is closed, a tag inside itself and marks inside ``code`` and ``pre`` are dropped, links
+    keep ``href`` alone.
 
     Args:
         tags: The dialect: neutral tag to the provider's tag.
@@ -54,7 +55,7 @@ class _Writer(HTMLParser):
             self._hidden += 1
         elif name in _BREAKS:
             self._write("\n")
-        elif name in _BLOCKS:
+        elif self._is_block(name):
             self._new_line()
         elif self._may_open(name):
             mark = self._tags[name]
@@ -75,7 +76,7 @@ class _Writer(HTMLParser):
         name = _SYNONYMS.get(tag, tag)
         if name in _HIDDEN:
             self._hidden = max(0, self._hidden - 1)
-        elif name in _BLOCKS:
+        elif self._is_block(name):
             self._new_line()
         elif name in self._open:
             while self._close() != name:
@@ -88,6 +89,9 @@ class _Writer(HTMLParser):
         while self._open:
             self._close()
         return Rendered("".join(self._out), "".join(self._text))
+
+    def _is_block(self, name: str) -> bool:
+        return name in _BLOCKS and name not in self._tags
 
     def _may_open(self, name: str) -> bool:
         return (

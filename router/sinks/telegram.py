@@ -40,6 +40,7 @@ from router.sinks._http import (
     json_body,
     retry_after,
 )
+from router.sinks._limits import ChatLimits
 from router.sinks._markup import render_html
 from router.transport import HttpClient, HttpOptions, HttpRequest, HttpResponse, open_client
 from router.values import Duration, FilePath, Rate, Secret
@@ -233,20 +234,12 @@ def _forbidden(response: HttpResponse, description: str) -> Outcome:
     return Retry(Reason("forbidden", answer_text(response)))
 
 
-@dataclass(slots=True)
-class _Limited:
-    """The chat that Telegram last told to wait, and until when (monotonic seconds)."""
-
-    chat: str = ""
-    until: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class _Telegram:
     client: HttpClient
     config: TelegramConfig
     tools: SinkTools
-    limited: _Limited
+    limits: ChatLimits
 
     async def send(self, parcel: Parcel) -> Outcome:
         call = request(self.config, parcel)
@@ -258,7 +251,8 @@ class _Telegram:
         new_id = moved_to(response)
         if new_id is not None:
             return await self._send_moved(parcel, new_id)
-        return self._scoped(parcel, outcome(response, self.tools.clock.now()))
+        result = outcome(response, self.tools.clock.now())
+        return self.limits.widened(parcel.target.address, result, self.tools.clock.monotonic())
 
     async def _send_moved(self, parcel: Parcel, chat_id: int) -> Outcome:
         """Sends once more, at once: the first call was refused for the chat's old id alone."""
@@ -275,16 +269,6 @@ class _Telegram:
             return replace(result, note=note)
         return result
 
-    def _scoped(self, parcel: Parcel, result: Outcome) -> Outcome:
-        """Widens a chat's limit to the bot's where another chat is still under one."""
-        if not (isinstance(result, Retry) and result.scope is Scope.TARGET and result.after):
-            return result
-        now = self.tools.clock.monotonic()
-        chat = parcel.target.address
-        is_repeated = self.limited.chat != chat and now < self.limited.until
-        self.limited.chat, self.limited.until = chat, now + result.after
-        return replace(result, scope=Scope.SINK) if is_repeated else result
-
 
 @asynccontextmanager
 async def _open(config: TelegramConfig, tools: SinkTools) -> AsyncGenerator[_Telegram]:
@@ -292,7 +276,7 @@ async def _open(config: TelegramConfig, tools: SinkTools) -> AsyncGenerator[_Tel
         connections=config.concurrency, ca_file=config.ca_file, proxy=config.proxy
     )
     async with open_client(options) as client:
-        yield _Telegram(client, config, tools, _Limited())
+        yield _Telegram(client, config, tools, ChatLimits())
 
 
 def _channel(config: TelegramConfig) -> Channel:
