@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from router import ledger
 from router.admin import codes as admin
 from router.authoring import codes as lint
 from router.config import codes as config
@@ -11,18 +12,19 @@ from router.routing import codes as routing
 from router.templating import codes as templating
 
 _OPENING: Mapping[str, str] = {
-    "E302": "A source's file can't be read, or another process has the ledger's.",
-    "E303": "The ledger was written by a newer router.",
-    "E304": "The ledger can't be used as it is.",
+    "E302": "A change takes effect with a restart, not with a reload.",
+    "E307": "A source's file can't be read.",
+    "E308": "The group's offsets belong to another ledger.",
     "S101": "The `answers:` of an http sink can't be read.",
 }
-"""Of components that find out only when they are opened or linked."""
+"""Of components that find out only when they are opened, and of reloads."""
 
 TABLES: tuple[Mapping[str, str], ...] = (
     config.CODES,
     routing.CODES,
     templating.CODES,
     admin.CODES,
+    ledger.CODES,
     lint.CODES,
     _OPENING,
 )

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from router.authoring.conjunctions import contradiction
 from router.config import Project
-from router.planning import (
-    Cause,
-    PayloadContent,
-    RequestContent,
-    Route,
-    Step,
-    TemplateContent,
-)
+from router.planning import Cause, Route, Step
 from router.problems import Position, Problem, Severity
+from router.routing import Path
+from router.routing import Path
 from router.templating import Value
 from router.values import format_duration
 
@@ -71,23 +67,23 @@ def _selection(route: Route) -> Any:
 
 
 def _delivery(step: Step) -> str:
-    return repr((step.sink, step.to, step.per_recipient, step.fallback_for, _content(step)))
+    return repr((step.sink, step.to, step.per_recipient, step.fallback_for, _plain(step.content)))
 
 
-def _content(step: Step) -> Any:
-    match step.content:
-        case TemplateContent() as content:
-            return content.template, _literals(content.variables)
-        case RequestContent() as content:
-            texts = [_literals(part) for part in (content.params, content.query, content.headers)]
-            bodies = [v.literal for v in (content.json, content.text) if v]
-            return content.method, content.path, texts, bodies, _literals(content.form or {})
-        case PayloadContent():
-            return "payload"
-
-
-def _literals(values: Any) -> list[tuple[str, Any]]:
-    return sorted((name, repr(value.literal)) for name, value in values.items())
+def _plain(thing: Any) -> Any:
+    """What a content says, without places: equal for contents that send the same."""
+    match thing:
+        case Value():
+            return thing.literal
+        case Path():
+            return thing.text
+        case Mapping():
+            return sorted((str(key), repr(_plain(value))) for key, value in thing.items())  # pyright: ignore[reportUnknownVariableType]
+        case _ if is_dataclass(thing):
+            inner = [_plain(getattr(thing, field.name)) for field in fields(thing)]
+            return type(thing).__name__, inner
+        case _:
+            return thing
 
 
 def _fallbacks(route: Route) -> Iterator[Problem]:
@@ -155,7 +151,7 @@ def _outlives_ledger(step: Step, project: Project) -> Iterator[Problem]:
 
 
 def _literal_paths(step: Step) -> Iterator[Problem]:
-    for value in _values(step):
+    for value in _values(step.content):
         for text in _paths_in(value.literal):
             message = (
                 f'"{text}" is sent as these {len(text)} characters; for the value write'
@@ -164,15 +160,18 @@ def _literal_paths(step: Step) -> Iterator[Problem]:
             yield warning("R306", message, _find(text, value.at))
 
 
-def _values(step: Step) -> Iterator[Value]:
-    match step.content:
-        case TemplateContent() as content:
-            yield from content.variables.values()
-        case RequestContent() as content:
-            for part in (content.params, content.query, content.headers, content.form or {}):
-                yield from part.values()
-            yield from (value for value in (content.json, content.text) if value is not None)
-        case PayloadContent():
+def _values(thing: Any) -> Iterator[Value]:
+    """Every value that a content sends; variables of templates, parts of requests."""
+    match thing:
+        case Value():
+            yield thing
+        case Mapping():
+            for inner in thing.values():  # pyright: ignore[reportUnknownVariableType]
+                yield from _values(inner)
+        case _ if is_dataclass(thing):
+            for field in fields(thing):
+                yield from _values(getattr(thing, field.name))
+        case _:
             return
 
 

@@ -125,14 +125,77 @@ _REQUEST = _mapping(
     },
 )
 
+_DISTINCT_ID = _text(
+    "Path of the person's id; the recipient's id where the step runs per recipient.",
+    examples=["data.user_id"],
+)
+_TRACK = _text("What the event is called in analytics.", examples=["Payment Failed"])
+
+_PROFILE = _mapping(
+    "Changes to a person's analytics profile.",
+    {
+        "set": _values("Properties and their values."),
+        "set_once": _values("The same, where the profile has no value yet."),
+        "add": _values("Properties and the numbers to add; a repeat adds again."),
+        "append": _values("Lists and a value to append; a repeat appends again."),
+        "union": _values("Lists and the values that they shall have too."),
+        "remove": _values("Lists and a value to remove."),
+        "unset": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Properties to remove.",
+        },
+    },
+    minProperties=1,
+)
+
+_TABLE_ENTRY = _mapping(
+    "What to track for this event type.",
+    {
+        "track": _TRACK,
+        "distinct_id": _DISTINCT_ID,
+        "properties": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Fields of data, under their own names.",
+            "examples": [["amount", "currency"]],
+        },
+        "rename": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Properties with other names, each with its path.",
+            "examples": [{"plan": "data.sub.plan"}],
+        },
+    },
+    required=["track"],
+)
+
 _STEP = _mapping(
     "A sink and what to send there.",
     {
         "id": _text("Stable name of the step; by default the sink's. Part of delivery keys."),
-        "sink": _text("The sink's name."),
+        "sink": {
+            "anyOf": [
+                _text("The sink's name."),
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ],
+            "description": "The sink's name; for analytics and requests also a list of sinks.",
+        },
         "template": _text("The template, if not the route's."),
         "with": _values("Template variables and their values."),
         "request": _REQUEST,
+        "track": _TRACK,
+        "distinct_id": _DISTINCT_ID,
+        "properties": _values("The tracked event's properties."),
+        "map": {
+            # A file that !include names is text to an editor.
+            "anyOf": [
+                {"type": "object", "additionalProperties": _TABLE_ENTRY, "minProperties": 1},
+                {"type": "string"},
+            ],
+            "description": "What to track, by event type; the step runs for these types only.",
+        },
+        "profile": _PROFILE,
         "to": _values(
             "A fixed address instead of recipients.",
             examples=[{"chat": "-1001234567890"}, {"email": "ops@acme.io"}],

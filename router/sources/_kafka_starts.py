@@ -17,7 +17,7 @@ from router.sources.kafka import KafkaSourceConfig, parse_start
 
 log = logging.getLogger("router.kafka")
 
-ANOTHER_LEDGER = "E301"
+ANOTHER_LEDGER = "E308"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ log = logging.getLogger("router.sources")
 _CHUNK = 256 * 1024
 _LOOK_EVERY_S = 0.2
 
-FILE_UNREADABLE = "E302"
+FILE_UNREADABLE = "E307"
 
 
 class FileSourceConfig(SourceConfig):

@@ -226,7 +226,7 @@ async def test_offsets_of_another_ledger_are_refused(broker: Broker, unique: Uni
         with pytest.raises(ConfigError, match="--accept-new-ledger") as raised:
             await read_some(source, 1)
         assert not source.is_joined
-    assert raised.value.problems[0].code == "E301"
+    assert raised.value.problems[0].code == "E308"
     assert hearing.heard == []
     async with a_source(
         broker.bootstrap, topic, group, ledger=a_ledger("two"), accept_new_ledger=True

@@ -148,7 +148,7 @@ async def test_a_missing_file_is_a_mistake_in_the_configuration(path: Path):
     with pytest.raises(ConfigError, match=r"source main: .*: No such file or directory") as raised:
         async with a_file_source(path):
             pass
-    assert raised.value.problems[0].code == "E302"
+    assert raised.value.problems[0].code == "E307"
 
 
 # Standard input ------------------------------------------------------------------------------
