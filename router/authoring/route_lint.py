@@ -12,7 +12,6 @@ from router.config import Project
 from router.planning import Cause, Route, Step
 from router.problems import Position, Problem, Severity
 from router.routing import Path
-from router.routing import Path
 from router.templating import Value
 from router.values import format_duration
 

@@ -61,6 +61,8 @@ CODES: dict[str, str] = {
     "R217": "Not a duration.",
     "R218": "A secret in a route.",
     "R219": "A fallback runs for others than the step it stands in for.",
+    "R220": "An analytics step says something that does not go together, or not with its sink.",
+    "R221": "A step names several sinks, but one of them sends to people.",
     "T001": "An unknown template.",
     "T002": "A template has no layout for the sink's channel.",
     "T003": "An unknown template variable.",

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from router.config.analytics import ANALYTICS_KEYS, link_analytics
+from router.config.analytics import KINDS as ANALYTICS_KINDS
 from router.config.compiling import compile_value
 from router.config.fields import Fields
 from router.messages import Channel
@@ -66,12 +68,20 @@ class ContentLinker:
     variables: Node | None
     problems: Problems
 
-    def link(self, fields: Fields, facts: SinkFacts, at: Position) -> Content | None:
+    def link(
+        self, fields: Fields, facts: SinkFacts, at: Position, *, per_recipient: bool
+    ) -> Content | None:
         """What the step sends, or None after a problem.
 
         Args:
             at: Where the step names its sink.
         """
+        if facts.channel is Channel.ANALYTICS:
+            return self._analytics(fields, facts, at, per_recipient=per_recipient)
+        for key in ANALYTICS_KEYS:
+            if fields.node.get(key) is not None:
+                message = f'sink "{facts.name}" sends {facts.channel} messages and takes no {key}:'
+                self.problems.error("R220", message, fields.node.key_at(key))
         request = fields.mapping("request")
         own = choose_template(fields, self.templates, self.problems)
         if fields.node.get("request") is not None:
@@ -98,6 +108,19 @@ class ContentLinker:
             self._no_layout(chosen.name, template, facts, own.at if own else at)
             return None
         return TemplateContent(chosen.name, self._variables(template, fields))
+
+    def _analytics(
+        self, fields: Fields, facts: SinkFacts, at: Position, *, per_recipient: bool
+    ) -> Content | None:
+        for key in ("template", "with", "request"):
+            if fields.node.get(key) is not None:
+                message = f'sink "{facts.name}" is for analytics and takes no {key}:'
+                self.problems.error("R220", message, fields.node.key_at(key))
+        if not any(fields.node.get(key) is not None for key in ANALYTICS_KINDS):
+            message = f'sink "{facts.name}" is for analytics; write track:, map: or profile:'
+            self.problems.error("R202", message, at)
+            return None
+        return link_analytics(fields, at, per_recipient=per_recipient)
 
     def _no_layout(self, name: str, template: Template, facts: SinkFacts, at: Position) -> None:
         layouts = ", ".join(sorted(template.layouts)) or "none"

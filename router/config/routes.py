@@ -28,9 +28,9 @@ from router.config.scalars import Raw
 from router.config.selections import link_selection
 from router.config.steps import STEP_KEYS, Sinks, StepLinker, read_lines
 from router.nodes import Entry, Node
-from router.planning import Route, Step, TemplateContent
+from router.planning import Route, Step, TableContent, TemplateContent
 from router.problems import Position, Problems
-from router.routing import parse_condition
+from router.routing import AllOf, Condition, Operator, Predicate, parse_condition, parse_path
 from router.values import Secret
 
 ROUTES_FILE_KEYS = ("routes", "defaults")
@@ -153,7 +153,7 @@ class RouteLinker:
         is_personal = any(step.per_recipient for step in steps)
         return Route(
             id=name,
-            match=condition,
+            match=_narrowed(condition, steps),
             steps=tuple(steps),
             at=entry.key_at,
             was=was,
@@ -219,6 +219,16 @@ class RouteLinker:
             [(step.sink, step.channel, step.address_kind) for step in steps],
             {name: self.template_digests.get(name, "") for name in used},
         )
+
+
+def _narrowed(condition: Condition, steps: Sequence[Step]) -> Condition:
+    """Where all steps have tables of event types, the route matches no other types."""
+    tables = [step.content.entries for step in steps if isinstance(step.content, TableContent)]
+    if not tables or len(tables) < len(steps):
+        return condition
+    types = tuple(dict.fromkeys(name for table in tables for name in table))
+    of_tables = Predicate(parse_path("type"), Operator.IN, types, steps[0].at)
+    return AllOf((condition, of_tables), condition.at)
 
 
 def _secrets(node: Node) -> Iterator[Node]:

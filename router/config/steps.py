@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from router.config.analytics import ANALYTICS_KEYS
 from router.config.components import NAME_RULE, is_name
 from router.config.contents import ContentLinker
 from router.config.defaults import Layer, expires_after, read_policy
 from router.config.fields import Fields, read_choice
 from router.messages import Target
-from router.nodes import Node
+from router.nodes import Entry, Node
 from router.planning import Cause, SinkFacts, Step
 from router.problems import Position, Problems, did_you_mean
 from router.recipients import is_address
@@ -21,6 +22,7 @@ STEP_KEYS = (
     "template",
     "with",
     "request",
+    *ANALYTICS_KEYS,
     "to",
     "per",
     "fallback_for",
@@ -47,41 +49,67 @@ class Sinks:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A step as written, before its sink and its neighbours are known."""
+    """A step as written, before its sink and its neighbours are known.
+
+    Attributes:
+        id: Its own with the sink's name after it (``id/sink``) where the step names several
+            sinks, so that one more sink leaves the others' ids alone.
+        was: Its earlier id, made in the same way.
+        is_shared: The step names several sinks: this is one of them.
+    """
 
     id: str
+    was: str | None
     sink: str
     sink_at: Position
     node: Node
     fields: Fields
     has_own_id: bool
+    is_shared: bool = False
 
 
 def read_lines(deliver: Node, what: str, problems: Problems) -> list[Line]:
     """The steps of a ``deliver:`` list, with ids that are theirs alone."""
-    lines = [found for node in deliver.nodes if (found := _read_line(node, what, problems))]
+    lines = [line for node in deliver.nodes for line in _read_line(node, what, problems)]
     _require_ids(lines, problems)
     return lines
 
 
-def _read_line(node: Node, what: str, problems: Problems) -> Line | None:
+def _read_line(node: Node, what: str, problems: Problems) -> Iterator[Line]:
     if isinstance(node.value, str):
         fields = Fields(Node({}, node.at), what, problems)
-        return Line(node.value, node.value, node.at, node, fields, False)
+        yield Line(node.value, None, node.value, node.at, node, fields, False)
+        return
     if not node.is_mapping:
         problems.error("R203", "a step is a sink's name or a mapping with sink:", node.at)
-        return None
+        return
     fields = Fields(node, f"a step of {what}", problems)
     fields.allow(STEP_KEYS, _ELSEWHERE)
-    sink = fields.text("sink")
-    if sink is None:
-        if node.get("sink") is None:
-            problems.error("R202", f"a step of {what} needs sink:", node.at)
-        return None
-    own = fields.text("id")
+    sink = node.get("sink")
+    own, was = fields.text("id"), fields.text("was")
     if own is not None and not is_name(own):
         problems.error("R205", f'a step can\'t be called "{own}"; {NAME_RULE}', node.locate(["id"]))
-    return Line(own or sink, sink, node.locate(["sink"]), node, fields, own is not None)
+    if sink is None:
+        problems.error("R202", f"a step of {what} needs sink:", node.at)
+    elif not sink.is_sequence:
+        name = fields.text("sink")
+        if name is not None:
+            yield Line(own or name, was, name, sink.at, node, fields, own is not None)
+    else:
+        for item in sink.nodes:
+            name = Fields(Node({"sink": Entry(item.at, item)}, item.at), fields.what, problems)
+            if (one := name.text("sink")) is not None:
+                yield _one_of_several(one, item.at, own, was, fields)
+        if not sink.nodes:
+            problems.error("R203", "sink: must not be empty", sink.at)
+
+
+def _one_of_several(
+    sink: str, at: Position, own: str | None, was: str | None, fields: Fields
+) -> Line:
+    id = f"{own}/{sink}" if own else sink
+    earlier = f"{was}/{sink}" if was else None
+    return Line(id, earlier, sink, at, fields.node, fields, own is not None, is_shared=True)
 
 
 _ELSEWHERE = {
@@ -100,9 +128,12 @@ def _require_ids(lines: Sequence[Line], problems: Problems) -> None:
         if before is line:
             continue
         related = ((before.node.at, "the other step"),)
-        if line.has_own_id:
+        if line.has_own_id and not line.is_shared:
             at = line.node.locate(["id"])
             problems.error("R207", f'two steps have the id "{line.id}"', at, related)
+        elif line.is_shared and before.node is line.node:
+            message = f'sink "{line.sink}" stands twice in one step'
+            problems.error("R207", message, line.sink_at, ((before.sink_at, "first here"),))
         else:
             message = f'sink "{line.sink}" stands twice; give the steps an id each'
             problems.error("R207", message, line.sink_at, related)
@@ -136,7 +167,6 @@ class StepLinker:
         fallback_for = self._fallback(line, lines)
         causes = self._causes(fields, fallback_for)
         layer = read_policy(fields).over(self.layer)
-        was = fields.text("was")
         facts = self.sinks.facts.get(line.sink)
         if facts is None:
             if line.sink not in self.sinks.names and self.sinks.names:
@@ -146,7 +176,10 @@ class StepLinker:
             return None
         to = self._target(fields, facts)
         per_recipient = self._per_recipient(line, facts)
-        content = self.contents.link(fields, facts, line.sink_at)
+        if line.is_shared and facts.channel.is_personal:
+            message = f'sink "{line.sink}" sends to people; give it a step of its own'
+            self.problems.error("R221", message, line.sink_at)
+        content = self.contents.link(fields, facts, line.sink_at, per_recipient=per_recipient)
         if content is None:
             return None
         return Step(
@@ -156,7 +189,7 @@ class StepLinker:
             address_kind=facts.address_kind,
             content=content,
             at=line.node.at,
-            was=was,
+            was=line.was,
             per_recipient=per_recipient,
             to=to,
             fallback_for=fallback_for,
@@ -261,14 +294,14 @@ def _target_keys(facts: SinkFacts) -> list[str]:
 def _check_earlier_ids(lines: Sequence[Line], problems: Problems) -> None:
     taken = {line.id: line.node.at for line in lines}
     for line in lines:
-        node = line.node.get("was")
-        if node is None or not isinstance(node.value, str):
+        if line.was is None:
             continue
-        if node.value in taken:
-            related = ((taken[node.value], "that step"),)
-            message = f'was: "{node.value}" is also a step\'s id or earlier id here'
-            problems.error("R215", message, node.at, related)
-        taken.setdefault(node.value, node.at)
+        at = line.node.locate(["was"])
+        if line.was in taken:
+            related = ((taken[line.was], "that step"),)
+            message = f'was: "{line.was}" is also a step\'s id or earlier id here'
+            problems.error("R215", message, at, related)
+        taken.setdefault(line.was, at)
 
 
 def _check_circles(lines: Sequence[Line], problems: Problems) -> None:

@@ -111,7 +111,49 @@ class PayloadContent:
     """The event itself, as ``{type, timestamp, data}``: a webhook without a template."""
 
 
-Content: TypeAlias = TemplateContent | RequestContent | PayloadContent
+@dataclass(frozen=True, slots=True)
+class TrackContent:
+    """An analytics event.
+
+    Attributes:
+        name: What the event is called there.
+        distinct_id: Path of the person's id; None is the recipient's id.
+        properties: By name: values, or paths whose value is left out where the event has none.
+    """
+
+    name: Value
+    distinct_id: Path | None
+    properties: Mapping[str, Value | Path] = field(default_factory=dict[str, Value | Path])
+
+
+@dataclass(frozen=True, slots=True)
+class TableContent:
+    """What to track, by event type; the step runs for these types only."""
+
+    entries: Mapping[str, TrackContent]
+
+
+ProfileOperation = Literal["set", "set_once", "add", "append", "union", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileContent:
+    """Changes to a person's analytics profile.
+
+    Attributes:
+        distinct_id: Path of the person's id; None is the recipient's id.
+        operations: What is done, to which property, with which value.
+        unset: Properties to remove.
+    """
+
+    distinct_id: Path | None
+    operations: Mapping[ProfileOperation, Mapping[str, Value]]
+    unset: tuple[str, ...] = ()
+
+
+Content: TypeAlias = (
+    TemplateContent | RequestContent | PayloadContent | TrackContent | TableContent | ProfileContent
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +187,11 @@ class Step:
     @property
     def key_id(self) -> str:
         return self.was or self.id
+
+    def wants(self, event_type: str) -> bool:
+        """False where its analytics table does not have the type."""
+        content = self.content
+        return not isinstance(content, TableContent) or event_type in content.entries
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,11 @@ def _branches(
     route: Route, event: Event, recipient: Recipient | None, item: Any, divert: Divert | None
 ) -> Iterator[Delivery]:
     """The primaries of the steps that run for this recipient (or once per event, for None)."""
-    steps = [s for s in route.steps if s.per_recipient == (recipient is not None)]
+    steps = [
+        step
+        for step in route.steps
+        if step.per_recipient == (recipient is not None) and step.wants(event.type)
+    ]
     by_primary: dict[str | None, list[Step]] = {}
     for step in steps:
         by_primary.setdefault(step.fallback_for, []).append(step)

@@ -12,7 +12,16 @@ import orjson
 
 from router.events import Event
 from router.messages import Channel, Message, Request
-from router.planning.model import Delivery, PayloadContent, RequestContent, TemplateContent
+from router.planning.analytics import profile_update, tracked
+from router.planning.model import (
+    Delivery,
+    PayloadContent,
+    ProfileContent,
+    RequestContent,
+    TableContent,
+    TemplateContent,
+    TrackContent,
+)
 from router.problems import Position
 from router.templating import RenderError, Template, View
 
@@ -59,6 +68,12 @@ def render(delivery: Delivery, templates: Mapping[str, Template], now: float) ->
             return _request(content, view, delivery.step.at)
         case PayloadContent():
             return Request(body=event_payload(delivery.event))
+        case TrackContent():
+            return tracked(content, delivery, view)
+        case TableContent():
+            return tracked(content.entries[delivery.event.type], delivery, view)
+        case ProfileContent():
+            return profile_update(content, delivery, view)
 
 
 def event_payload(event: Event) -> bytes:

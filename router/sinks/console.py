@@ -22,6 +22,7 @@ from router.messages import (
     Message,
     Outcome,
     Parcel,
+    ProfileUpdate,
     PushMessage,
     Request,
 )
@@ -35,7 +36,7 @@ _BOLD, _DIM, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[0m"
 class ConsoleConfig(SinkConfig):
     """Messages shown on standard output instead of being sent."""
 
-    channel: Literal["chat", "email", "push", "request"] = Field(
+    channel: Literal["analytics", "chat", "email", "push", "request"] = Field(
         "chat", description="What kind of message it takes.", examples=["email"]
     )
     colour: Literal["auto", "always", "never"] = Field(
@@ -82,6 +83,13 @@ def parts(message: Message) -> Iterator[tuple[str, str]]:
             yield "track", f"{message.name} ({message.distinct_id})"
             for key, value in message.properties.items():
                 yield key, str(value)
+        case ProfileUpdate():
+            yield "profile", message.distinct_id
+            for operation in ("set", "set_once", "add", "append", "union", "remove"):
+                for key, value in getattr(message, operation).items():
+                    yield f"{operation} {key}", str(value)
+            if message.unset:
+                yield "unset", ", ".join(message.unset)
         case Request():
             yield "", f"{message.method} {message.path}"
             if message.body is not None:

@@ -35,7 +35,7 @@ class FileConfig(SinkConfig):
         description="The file; it and its folder are made when missing.",
         examples=["out/messages.jsonl"],
     )
-    channel: Literal["chat", "email", "push", "request"] = Field(
+    channel: Literal["analytics", "chat", "email", "push", "request"] = Field(
         "chat", description="What kind of message it takes.", examples=["email"]
     )
     fsync: bool = Field(

@@ -82,7 +82,7 @@ def steps(root: Path, deliver: str, head: str = "", **options: object) -> Mappin
 
 def test_a_project_is_linked(root: Path) -> None:
     found = project(root)
-    assert list(found.sinks) == ["mail", "mobile", "ops", "partner", "crm"]
+    assert list(found.sinks) == ["mail", "mobile", "ops", "partner", "crm", "product", "growth"]
     assert found.sink_facts["mail"].channel is Channel.EMAIL
     assert found.sink_facts["mobile"].is_real is False
     assert found.directory.type == "event"
@@ -306,7 +306,7 @@ def test_an_overlay_is_laid_over(root: Path) -> None:
     assert found.environment == "dev"
     assert found.production is False
     assert found.sink_facts["mail"].type == "console"
-    assert set(found.sinks) == {"mail", "mobile", "ops", "crm", "hook"}
+    assert set(found.sinks) == {"mail", "mobile", "ops", "crm", "product", "growth", "hook"}
     assert found.divert is not None
     assert found.divert.targets == {Channel.EMAIL: "qa@acme.io", Channel.PUSH: None}
 
