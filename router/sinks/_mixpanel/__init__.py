@@ -1,0 +1,1 @@
+"""Mixpanel's records and answers, without any connection."""
