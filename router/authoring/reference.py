@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +218,7 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
         record
         for parameter in command.get_params(context)
         if isinstance(parameter, click.Option)
-        and parameter.name != "help"
+        and "--help" not in parameter.opts
         and (record := parameter.get_help_record(context)) is not None
     ]
     if rows:
@@ -236,7 +237,7 @@ def _command(command: click.Command, name: str, parent: click.Context) -> Iterat
 
 def _help_of(command: click.Command) -> tuple[str, list[str]]:
     """Paragraphs, and the lines of examples below ``Examples:``."""
-    lines = (command.help or "").splitlines()
+    lines = cleandoc(command.help or "").splitlines()
     start = next((n for n, line in enumerate(lines) if line.strip() == "\b"), len(lines))
     examples = [line.removeprefix("  ") for line in lines[start + 2 :]]
     paragraphs = "\n".join(lines[:start]).strip().split("\n\n")
