@@ -1,4 +1,4 @@
-"""HTTP for all sinks: one client, with pools, deadlines, CA files, proxies and address checks."""
+"""HTTP for all sinks: pools, deadlines, CA files, client certificates, proxies, address checks."""
 
 from __future__ import annotations
 
@@ -27,6 +27,20 @@ def open_client(options: HttpOptions) -> AbstractAsyncContextManager[HttpClient]
     return client.open_client(options)
 
 
+def open_http2_client(options: HttpOptions) -> AbstractAsyncContextManager[HttpClient]:
+    """The same over HTTP/2 alone: every request shares a few connections that stay open.
+
+    A server that does not agree to HTTP/2 gets nothing (``NotSent``, ``http2_refused``).
+
+    Raises:
+        OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
+        ImportError: the ``push`` extra is not installed.
+    """
+    from router.transport.http2 import client
+
+    return client.open_http2_client(options)
+
+
 __all__ = [
     "AnswerLost",
     "HttpClient",
@@ -35,4 +49,5 @@ __all__ = [
     "HttpResponse",
     "NotSent",
     "open_client",
+    "open_http2_client",
 ]

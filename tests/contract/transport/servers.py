@@ -144,6 +144,15 @@ class Authority:
         self, host: str = "127.0.0.1", *, is_expired: bool = False
     ) -> ssl.SSLContext:
         """A server's TLS context with a certificate for a host."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._certificate(host, is_expired=is_expired))
+        return context
+
+    def client_certificate(self) -> Path:
+        """A PEM file with a certificate for a client, and its key."""
+        return self._certificate("client")
+
+    def _certificate(self, host: str, *, is_expired: bool = False) -> Path:
         key = ec.generate_private_key(ec.SECP256R1())
         try:
             alternative: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
@@ -159,7 +168,7 @@ class Authority:
             )
             .sign(self._key, hashes.SHA256())
         )
-        path = self._folder / f"server-{host}-{is_expired}.pem"
+        path = self._folder / f"{host}-{is_expired}.pem"
         path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -168,9 +177,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return path
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_expired: bool = False

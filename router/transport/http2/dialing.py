@@ -1,0 +1,152 @@
+"""From a host's name to an HTTP/2 connection that has the server's settings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
+from router.messages import Reason
+from router.transport.checks import ADDRESS_REFUSED, normalised, os_text
+from router.transport.guard import is_public
+from router.transport.http2.connection import Connection
+from router.transport.model import HttpOptions, NotSent
+
+_NEXT_FAMILY_S = 0.25
+_TLS_CLOSE_S = 1.0
+_LONGEST_PROXY_ANSWER = 16 * 1024
+
+_Address: TypeAlias = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialer:
+    """How connections are made.
+
+    Attributes:
+        context: Trust, client certificate, and ``h2`` as the only protocol.
+        make: Makes the protocol's side of a connection.
+    """
+
+    options: HttpOptions
+    context: ssl.SSLContext
+    make: Callable[[], Connection]
+
+    async def dial(self, host: str, port: int) -> Connection:
+        """A connection that is ready for requests.
+
+        Raises:
+            NotSent: there is none, and why.
+        """
+        proxy = URL(self.options.proxy) if self.options.proxy else None
+        if proxy is None:
+            found = await self._resolve(host, port)
+        else:
+            found = await self._resolve(proxy.host or "", proxy.port or 80, is_proxy=True)
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s):
+                raw = await _connect(found, is_proxy=proxy is not None)
+                try:
+                    if proxy is not None:
+                        await _tunnel(raw, proxy, host, port)
+                    return await self._secure(raw, host)
+                except BaseException:
+                    raw.close()
+                    raise
+        except TimeoutError:
+            raise NotSent(Reason("connect_timeout", "no connection in time")) from None
+
+    async def _resolve(self, host: str, port: int, *, is_proxy: bool = False) -> list[_Address]:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s):
+                answer = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise NotSent(Reason("dns_timeout", "the name was not resolved in time")) from None
+        except (OSError, UnicodeError):
+            raise NotSent(Reason("dns_failed", "the name does not resolve")) from None
+        found = cast("list[_Address]", answer)
+        is_free = host.rstrip(".").lower() in normalised(self.options.allow_hosts)
+        if is_proxy or is_free or not self.options.public_only:
+            return found
+        public = [info for info in found if is_public(info[4][0])]
+        if not public:
+            raise NotSent(ADDRESS_REFUSED)
+        return public
+
+    async def _secure(self, raw: socket.socket, host: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            transport, connection = await loop.create_connection(
+                self.make,
+                sock=raw,
+                ssl=self.context,
+                server_hostname=host,
+                ssl_shutdown_timeout=_TLS_CLOSE_S,
+            )
+        except ssl.SSLCertVerificationError as error:
+            reason = Reason("certificate_invalid", error.verify_message)
+        except ssl.SSLError as error:
+            reason = Reason("tls_failed", error.reason or "")
+        except OSError as error:
+            reason = Reason("connect_failed", os_text(error))
+        else:
+            chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
+            if chosen != "h2":
+                reason = Reason("http2_refused", "the server does not speak HTTP/2")
+            elif await _is_ready(connection):
+                return connection
+            else:
+                reason = Reason("connect_failed", "the server ended the connection")
+            connection.abort()
+        # Outside the handlers: what they caught stays out of tracebacks.
+        raise NotSent(reason)
+
+
+async def _is_ready(connection: Connection) -> bool:
+    try:
+        return await connection.ready
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+
+
+async def _connect(found: list[_Address], *, is_proxy: bool) -> socket.socket:
+    try:
+        return await start_connection(found, happy_eyeballs_delay=_NEXT_FAMILY_S)
+    except OSError as error:
+        is_refusal = isinstance(error, ConnectionRefusedError)
+        code = "connection_refused" if is_refusal else "connect_failed"
+        reason = Reason("proxy_unreachable" if is_proxy else code, os_text(error))
+    raise NotSent(reason)
+
+
+async def _tunnel(raw: socket.socket, proxy: URL, host: str, port: int) -> None:
+    """Has an HTTP proxy connect through (RFC 9110 §9.3.6)."""
+    loop = asyncio.get_running_loop()
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+    if proxy.user is not None:
+        pair = f"{proxy.user}:{proxy.password or ''}".encode()
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}")
+    answer = b""
+    try:
+        await loop.sock_sendall(raw, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        while b"\r\n\r\n" not in answer and len(answer) < _LONGEST_PROXY_ANSWER:
+            part = await loop.sock_recv(raw, 4096)
+            if not part:
+                break
+            answer += part
+    except OSError as error:
+        raise NotSent(Reason("proxy_unreachable", os_text(error))) from None
+    status = answer.split(b"\r\n", 1)[0].split(b" ")[1:2]
+    if status != [b"200"]:
+        said = status[0].decode("latin-1") if status and status[0].isdigit() else "no HTTP"
+        raise NotSent(Reason("proxy_refused", f"the proxy answered {said}"))
