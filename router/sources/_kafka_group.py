@@ -15,7 +15,7 @@ from router.events import Record, TopicPartition
 from router.kafka.consumer import GroupConsumer, GroupOptions, group_consumer
 from router.kafka.errors import CommitRefused, KafkaRefused, KafkaUnavailable, OutOfRange
 from router.kafka.start import Start, Why
-from router.ledger import Ledger, LedgerDown
+from router.ledger import Ledger, LedgerDown, ProgressKey
 from router.problems import ConfigError
 from router.sources._contract import CommitFailed, Listener
 from router.sources._kafka_starts import StartPlanner
@@ -54,6 +54,7 @@ class KafkaSource:
         self._config = config
         self._name = name
         self._listener = listener
+        self._ledger = ledger
         self._planner = StartPlanner(config, name, ledger, accept_new_ledger)
         self._clock = clock
         self._consumer: GroupConsumer | None = None
@@ -137,10 +138,20 @@ class KafkaSource:
             except CommitRefused as error:
                 self.counts["commit_failed"] += 1
                 raise CommitFailed(str(error)) from error
+            await self._keep_progress(owned)
         if consumer is None or len(owned) < len(offsets):
             self.counts["commit_failed"] += 1
             others = sorted(set(offsets) - set(owned)) if consumer else sorted(offsets)
             raise CommitFailed(f"not ours any more: {', '.join(map(_shown, others))}")
+
+    async def _keep_progress(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """In the ledger too: the group's offsets may expire in Kafka, or be set back there."""
+        try:
+            await self._ledger.put_progress(
+                {ProgressKey(self.group, *place): offset for place, offset in offsets.items()}
+            )
+        except LedgerDown as error:
+            log.warning("source %s: progress is not noted in the ledger: %s", self._name, error)
 
     # Connection ------------------------------------------------------------------------------
 
@@ -156,8 +167,6 @@ class KafkaSource:
                     clock=self._clock,
                 ) as consumer:
                     log.info("source %s: connected to %s", self._name, self._servers)
-                    self._trouble = None
-                    backoff = _FIRST_BACKOFF_S
                     self._consumer, self._is_broken = consumer, False
                     await self._start_partitions(consumer)
                     await self._on_revoked(self._assigned)
@@ -165,6 +174,8 @@ class KafkaSource:
             except KafkaUnavailable as error:
                 self._report(f"can't reach {self._servers}: {error}; trying again")
             finally:
+                if self._is_joined:
+                    backoff = _FIRST_BACKOFF_S
                 self._consumer = None
                 self._is_joined = False
             await self._clock.sleep(backoff)
