@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("decode", "match", "render", "ledger", "http_client", "path")
+ALL = ("decode", "match", "render", "ledger", "http_client", "http2", "path")
 
 
 def machine() -> str:
