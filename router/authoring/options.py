@@ -71,23 +71,26 @@ def options_of(model: type[BaseModel], *, but: frozenset[str] = frozenset()) -> 
     Args:
         but: Keys to leave out.
     """
-    options = list(_options(model, "", "", but))
+    options = list(_options(model, "", "", but, None))
     return sorted(options, key=lambda option: not option.is_required)
 
 
 def _options(
-    model: type[BaseModel], prefix: str, note: str, but: frozenset[str]
+    model: type[BaseModel], prefix: str, note: str, but: frozenset[str], given: BaseModel | None
 ) -> Iterator[Option]:
+    """``given`` is the default of the whole, where the field above has one of its own."""
+    names = {info.alias or name: name for name, info in model.model_fields.items()}
     for key, info in keys_of(model).items():
         if key in but:
             continue
+        own = getattr(given, names[key]) if isinstance(given, model) else info.default
         name = f"{prefix}{key}"
         inner = models_in(info.annotation)
         is_required = info.is_required() and not prefix
         yield Option(
             name=name,
             type=_field_type(info),
-            default=_default(info),
+            default=_default(info, own),
             is_required=is_required,
             description=f"{note}{_sentence(info, is_nested=bool(prefix))}",
             example=_example(info),
@@ -95,7 +98,9 @@ def _options(
         below = f"{name}[]." if _is_list(info.annotation) else f"{name}."
         for one in inner:
             only = f"With `type: {_kind_of(one)}`: " if len(inner) > 1 else ""
-            yield from _options(one, below, only or note, frozenset({"type"} if only else ()))
+            whole = own if isinstance(own, BaseModel) else None
+            left_out = frozenset({"type"} if only else ())
+            yield from _options(one, below, only or note, left_out, whole)
 
 
 def _sentence(info: FieldInfo, *, is_nested: bool) -> str:
@@ -185,8 +190,7 @@ def _bounds(metadata: Any) -> str:
 # Values ----------------------------------------------------------------------------------------
 
 
-def _default(info: FieldInfo) -> str | None:
-    value = info.default
+def _default(info: FieldInfo, value: Any) -> str | None:
     if value is PydanticUndefined or value is None or isinstance(value, BaseModel):
         return None
     if isinstance(value, float) and _is_duration(info):

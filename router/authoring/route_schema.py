@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from router.config.defaults import IN_DOUBT, ON_UNKNOWN
+from router.config.steps import DEVICES
 from router.planning import Cause
 from router.routing import OPERATOR_NAMES
 
@@ -204,6 +205,12 @@ _STEP = _mapping(
         "per": {
             "enum": ["recipient", "event"],
             "description": "Once for each recipient, or once for the event.",
+        },
+        "devices": {
+            "enum": list(DEVICES),
+            "default": "all",
+            "description": "Which of a person's devices it goes to; latest is the one that was "
+            "registered last.",
         },
         "fallback_for": _text("Id of the step whose failure starts this one."),
         "causes": {

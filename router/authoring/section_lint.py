@@ -40,12 +40,12 @@ def _place(loaded: Loaded, *path: str) -> Position | None:
 def _unused(loaded: Loaded, project: Project) -> Iterator[Problem]:
     steps = [step for route in project.routes.values() for step in route.steps]
     used = {
-        "sinks": {step.sink for step in steps},
+        "sinks": {name for s in steps for name in (s.sink, *s.by_platform.values())},
         "templates": {s.content.template for s in steps if isinstance(s.content, TemplateContent)},
         "categories": {route.category for route in project.routes.values()},
     }
     known = {
-        "sinks": ("S401", project.sinks, "no route uses sink"),
+        "sinks": ("S401", project.sink_facts, "no route uses sink"),
         "templates": ("T201", project.templates, "no route uses template"),
         "categories": ("S402", project.categories, "no route belongs to category"),
     }

@@ -11,6 +11,7 @@ from router.authoring.check import check_project
 from router.authoring.codes import CODES
 from router.problems import Severity
 from tests.contract.authoring.builders import (
+    LAYOUT,
     ROUTER,
     ROUTES,
     SAMPLE,

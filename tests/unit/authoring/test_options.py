@@ -15,6 +15,11 @@ class Inner(BaseModel):
     match: dict[str, str] = Field(description="What.")
 
 
+class Pace(BaseModel):
+    wait: Duration = Field(90.0, description="How long.")
+    cap: Duration = Field(1800.0, description="At most.")
+
+
 class One(BaseModel):
     """One way."""
 
@@ -43,6 +48,7 @@ class Model(BaseModel):
     mode: Literal["a", "b"] = Field("a", description="Which.")
     host: str = Field(description="Whose.")
     rules: list[Inner] = Field(default=[], description="Rules.")
+    pace: Pace = Field(Pace(wait="2s"), description="Waits.")  # pyright: ignore[reportArgumentType]
     auth: One | Two | None = Field(None, description="Who.")
 
 
@@ -72,6 +78,10 @@ def test_options_within_options_are_listed_by_path() -> None:
     assert option("rules[].match").description == "What. Compulsory here."
 
 
+def test_a_default_of_the_whole_wins_over_those_of_its_parts() -> None:
+    assert (option("pace.wait").default, option("pace.cap").default) == ("2s", "30m")
+
+
 def test_alternatives_say_for_which_type_they_are() -> None:
     assert option("auth.key").description == "With `type: one`: The key. Compulsory here."
     assert option("auth.name").type == "text"
@@ -79,7 +89,7 @@ def test_alternatives_say_for_which_type_they_are() -> None:
 
 
 def test_keys_can_be_left_out() -> None:
-    names = {one.name for one in options_of(Model, but=frozenset({"auth", "rules"}))}
+    names = {one.name for one in options_of(Model, but=frozenset({"auth", "rules", "pace"}))}
     assert names == {"limit", "path", "size", "rate", "mode", "host"}
 
 
