@@ -76,7 +76,10 @@ class MixpanelConfig(SinkConfig):
     timeout: Duration = Field(
         30.0, gt=0, description="A batch takes at most this long.", examples=["30s"]
     )
-    retry: Backoff = Field(Backoff(first=2.0, cap=60.0), description="Waiting between attempts.")
+    retry: Backoff = Field(
+        Backoff.model_validate({"first": "2s", "cap": "60s"}),
+        description="Waiting between attempts.",
+    )
 
     @field_validator("base_url")
     @classmethod
