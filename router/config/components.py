@@ -48,9 +48,9 @@ def link_component(
         problems.error("S004", f"{what} must be a mapping with a type", node.at)
         return None
     kind = node.get("type")
-    types = kinds.names()
     if kind is None:
-        problems.error("S003", f'{what} needs "type". Types: {", ".join(types)}', key_at)
+        types = ", ".join(kinds.names())
+        problems.error("S003", f'{what} needs "type". Types: {types}', key_at)
         return None
     if not isinstance(kind.value, str):
         problems.error("S004", "type must be text", kind.at)
@@ -58,11 +58,19 @@ def link_component(
     try:
         found = kinds.load(kind.value)
     except UnknownKind:
-        hint = did_you_mean(kind.value, types, "Types")
+        hint = did_you_mean(kind.value, kinds.all_names(), "Types")
         problems.error("S001", f'unknown type "{kind.value}" of {what}.{hint}', kind.at)
         return None
     except ImportError as error:
         problems.error("S001", f'type "{kind.value}" can\'t be loaded: {error}', kind.at)
         return None
-    config = validate(found.config, node, what, problems, root)
+    try:
+        config = validate(found.config, node, what, problems, root)
+    except Exception as error:
+        if kinds.is_built_in(kind.value):
+            raise
+        # What a plugin's validator raised may quote a secret: its type alone is told.
+        message = f'type "{kind.value}": its plugin failed on these options'
+        problems.error("S001", f"{message} ({type(error).__name__})", kind.at)
+        return None
     return None if config is None else (found, config)

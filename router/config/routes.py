@@ -216,7 +216,7 @@ class RouteLinker:
         return digest_of(
             node.plain(),
             repr(layer),
-            [(step.sink, step.channel, step.address_kind) for step in steps],
+            [(s.sink, s.channel, s.address_kind, dict(s.by_platform)) for s in steps],
             {name: self.template_digests.get(name, "") for name in used},
         )
 

@@ -13,6 +13,7 @@ from router import directories, ledger, sinks, sources
 from router.config.components import link_component, named
 from router.config.defaults import Categories, Layer, read_category, read_layer
 from router.config.fields import Fields, a_kind
+from router.config.groups import check_groups, sink_facts
 from router.config.models import secret_nodes
 from router.config.settings import (
     AdminSettings,
@@ -30,6 +31,7 @@ from router.nodes import Entry, Node
 from router.planning import Category, Divert, SinkFacts
 from router.problems import Problems, did_you_mean
 from router.sinks import SinkConfig
+from router.sinks.by_platform import ByPlatformConfig
 from router.sources import SourceConfig
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -103,17 +105,20 @@ class Sections:
                     self.problems.error("S007", message, topic.at)
 
     def sinks(self) -> tuple[dict[str, SinkConfig], dict[str, SinkFacts]]:
-        """Configurations, and what planning knows of each."""
+        """Configurations of all but groups, and what planning knows of each and of groups."""
         configs: dict[str, SinkConfig] = {}
         facts: dict[str, SinkFacts] = {}
+        groups: dict[str, ByPlatformConfig] = {}
         for name, _, found in self._named("sinks"):
             if found is None:
                 continue
             kind, config = found
-            configs[name] = config
-            facts[name] = SinkFacts(
-                name, kind.name, kind.channel(config), kind.address_kind, config.real
-            )
+            if isinstance(config, ByPlatformConfig):
+                groups[name] = config
+            else:
+                configs[name] = config
+            facts[name] = sink_facts(name, kind, config)
+        check_groups(groups, facts, self.names("sinks"), self.node, self.problems)
         return configs, facts
 
     def names(self, section: str) -> list[str]:

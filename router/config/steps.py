@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast, get_args
 
 from router.config.analytics import ANALYTICS_KEYS
 from router.config.components import NAME_RULE, is_name
 from router.config.contents import ContentLinker
 from router.config.defaults import Layer, expires_after, read_policy
 from router.config.fields import Fields, read_choice
-from router.messages import Target
+from router.messages import Channel, Target
 from router.nodes import Entry, Node
-from router.planning import Cause, SinkFacts, Step
+from router.planning import Cause, Devices, SinkFacts, Step
 from router.problems import Position, Problems, did_you_mean
 from router.recipients import is_address
 
@@ -25,6 +26,7 @@ STEP_KEYS = (
     *ANALYTICS_KEYS,
     "to",
     "per",
+    "devices",
     "fallback_for",
     "causes",
     "was",
@@ -32,6 +34,7 @@ STEP_KEYS = (
     "in_doubt",
 )
 _CAUSES = tuple(str(cause) for cause in Cause)
+DEVICES: tuple[Devices, ...] = get_args(Devices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,16 @@ class StepLinker:
             causes=causes,
             expires=expires_after(layer, facts.channel),
             in_doubt=layer.in_doubt or "resend",
+            devices=self._devices(fields, facts),
+            by_platform=facts.by_platform,
         )
+
+    def _devices(self, fields: Fields, facts: SinkFacts) -> Devices:
+        chosen = fields.choice("devices", DEVICES)
+        if chosen is not None and facts.channel is not Channel.PUSH:
+            message = f'sink "{facts.name}" sends to no devices and takes no devices:'
+            self.problems.error("R222", message, fields.node.key_at("devices"))
+        return cast("Devices", chosen or "all")
 
     def _per_recipient(self, line: Line, facts: SinkFacts) -> bool:
         """People are sent to one by one; fixed targets and requests once for the event."""
@@ -221,6 +233,10 @@ class StepLinker:
             return None
         if not facts.channel.is_personal:
             message = f'sink "{facts.name}" sends to its own address and takes no to:'
+            self.problems.error("R213", message, fields.node.key_at("to"))
+            return None
+        if facts.is_group:
+            message = f'"{facts.name}" is a group and sends by platform; name one of its sinks'
             self.problems.error("R213", message, fields.node.key_at("to"))
             return None
         wanted = _target_keys(facts)

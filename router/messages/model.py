@@ -227,6 +227,7 @@ class Target:
         registered_at: Seconds since the epoch when a device token was registered, if known.
         platform: Of a device: ``android``, ``ios`` or ``web``.
         environment: Of a device's token: ``production`` or ``sandbox``, if known.
+        id: Of a device: the directory's id of it, which stays when its token is replaced.
     """
 
     address: str
@@ -234,6 +235,7 @@ class Target:
     registered_at: float | None = None
     platform: str | None = None
     environment: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
 """From matched events to deliveries, and from outcomes to settlements. Pure."""
 
+from router.planning.fan_out import GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
 from router.planning.model import (
+    OTHER_PLATFORM,
+    UNKNOWN_PLATFORM,
     Category,
     Cause,
     Content,
     Delivery,
+    Devices,
     Divert,
     InDoubtRule,
     OnUnknown,
@@ -50,6 +54,9 @@ from router.planning.settlement import (
 __all__ = [
     "DIVERTED",
     "EXPIRED",
+    "GONE",
+    "OTHER_PLATFORM",
+    "UNKNOWN_PLATFORM",
     "UNREACHABLE",
     "Arrived",
     "Attempt",
@@ -58,9 +65,11 @@ __all__ = [
     "Content",
     "Dead",
     "Delivery",
+    "Devices",
     "Divert",
     "Draft",
     "Failure",
+    "Gone",
     "InDoubtRule",
     "OnUnknown",
     "PayloadContent",
@@ -87,6 +96,7 @@ __all__ = [
     "derived_key",
     "event_payload",
     "family_key",
+    "fan_out",
     "has_expired",
     "layout_of",
     "plan",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from router.events import Event
 from router.messages import Channel, Reason, Target
@@ -16,6 +16,9 @@ from router.templating import Value
 
 InDoubtRule = Literal["resend", "dead_letter"]
 OnUnknown = Literal["dead_letter", "suppress", "wait"]
+Devices = Literal["first", "all", "latest"]
+OTHER_PLATFORM: Final = "other"
+UNKNOWN_PLATFORM: Final = ""
 
 
 class Cause(StrEnum):
@@ -46,6 +49,10 @@ class SinkFacts:
     Attributes:
         address_kind: See :class:`router.sinks.SinkType`.
         is_real: Reaches real people.
+        by_platform: Of a group, platform to the sink that takes its place; of a sink that takes
+            certain platforms only, each of them to itself. Empty: it takes every device. Devices
+            of no known platform are ``UNKNOWN_PLATFORM``, of any other ``OTHER_PLATFORM``.
+        is_group: It sends nothing itself.
     """
 
     name: str
@@ -53,6 +60,8 @@ class SinkFacts:
     channel: Channel
     address_kind: str
     is_real: bool = True
+    by_platform: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +177,8 @@ class Step:
         fallback_for: The step whose failure starts this one.
         causes: Which failures do.
         expires: Seconds after the event; None never.
+        devices: Which of a person's devices it goes to.
+        by_platform: See :class:`SinkFacts`; each delivery's step has the sink it goes through.
     """
 
     id: str
@@ -183,6 +194,8 @@ class Step:
     causes: frozenset[Cause] = frozenset()
     expires: float | None = None
     in_doubt: InDoubtRule = "resend"
+    devices: Devices = "all"
+    by_platform: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def key_id(self) -> str:

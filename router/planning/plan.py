@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router.events import Event
-from router.messages import Channel, Reason, Target
+from router.messages import Reason, Target
+from router.planning.fan_out import GONE, Gone, Reached, fan_out
 from router.planning.keys import delivery_key, family_key
 from router.planning.model import Cause, Delivery, Divert, Route, Selection, Step
-from router.recipients import Found, Recipient, Unavailable, Unknown, merge, targets
+from router.recipients import Found, Recipient, Unavailable, Unknown, merge
 from router.routing import MISSING, evaluate
 
 UNREACHABLE = Reason("unreachable", "the recipient has no address for this sink")
@@ -153,6 +154,7 @@ def plan(
     divert: Divert | None = None,
     *,
     with_event_steps: bool = True,
+    gone: Gone = (),
 ) -> Planned:
     """The deliveries of one route for one event.
 
@@ -163,21 +165,23 @@ def plan(
         profiles: The directory's answers, aligned with the drafts.
         divert: Where real messages go instead, in this environment.
         with_event_steps: False when only recipients that had to wait are planned again.
+        gone: Addresses that are dead: they are planned, but barred.
     """
+    circumstances = Circumstances(divert, gone)
     deliveries: list[Delivery] = []
     failures: list[Failure] = []
     suppressed: list[Failure] = []
     waiting: list[Draft] = []
     why: Reason | None = None
     if with_event_steps:
-        deliveries += _branches(route, event, None, None, divert)
+        deliveries += _branches(route, event, None, None, circumstances)
     for draft, found in zip(drafts, profiles, strict=True):
         if isinstance(found, Unavailable):
             waiting.append(draft)
             why = found.reason
         elif isinstance(found, Unknown) and not _ADDRESSES.isdisjoint(draft.fields):
             recipient = merge({"id": draft.id, **draft.fields}, None)
-            deliveries += _branches(route, event, recipient, draft.item, divert)
+            deliveries += _branches(route, event, recipient, draft.item, circumstances)
         elif isinstance(found, Unknown) and route.on_unknown != "suppress":
             if route.on_unknown == "wait":
                 waiting.append(draft)
@@ -190,12 +194,24 @@ def plan(
             suppressed.append(Failure(route, reason, draft.id))
         else:
             recipient = merge({"id": draft.id, **draft.fields}, found)
-            deliveries += _branches(route, event, recipient, draft.item, divert)
+            deliveries += _branches(route, event, recipient, draft.item, circumstances)
     return Planned(tuple(deliveries), tuple(failures), tuple(suppressed), tuple(waiting), why)
 
 
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What decides where deliveries go, beside routes and profiles; see :func:`plan`."""
+
+    divert: Divert | None
+    gone: Gone
+
+
 def _branches(
-    route: Route, event: Event, recipient: Recipient | None, item: Any, divert: Divert | None
+    route: Route,
+    event: Event,
+    recipient: Recipient | None,
+    item: Any,
+    circumstances: Circumstances,
 ) -> Iterator[Delivery]:
     """The primaries of the steps that run for this recipient (or once per event, for None)."""
     steps = [
@@ -209,7 +225,7 @@ def _branches(
 
     def grow(step: Step) -> Iterator[Delivery]:
         followers = tuple(d for f in by_primary.get(step.id, ()) for d in grow(f))
-        for delivery in _fan_out(route, step, event, recipient, item, divert):
+        for delivery in _fan_out(route, step, event, recipient, item, circumstances):
             yield replace(delivery, fallbacks=followers) if followers else delivery
 
     for step in by_primary.get(None, ()):
@@ -222,50 +238,56 @@ def _fan_out(
     event: Event,
     recipient: Recipient | None,
     item: Any,
-    divert: Divert | None,
+    circumstances: Circumstances,
 ) -> Iterator[Delivery]:
-    found = _addresses(step, recipient)
-    barred = None if found else UNREACHABLE
+    found = fan_out(step, recipient, circumstances.gone)
+    is_diverted = False
+    divert = circumstances.divert
     if divert is not None and step.channel in divert.targets and found:
         address = divert.targets[step.channel]
         if address is None:
-            barred = DIVERTED
+            is_diverted = True
         else:
-            found = (Target(address, found[0].kind),)
-    person = recipient.id if recipient else ""
+            found = (Reached(Target(address, found[0].target.kind), found[0].sink),)
     names = {
         "tenant": "",
         "identity": event.identity,
         "route": route.key_id,
         "step": step.key_id,
-        "recipient": person,
+        "recipient": recipient.id if recipient else "",
     }
     family = family_key(**names)
-    several = step.channel is Channel.PUSH
-    for target in found or (None,):
-        endpoint = target.address if target and several else ""
+    for reached in found or (None,):
+        endpoint = reached.endpoint if reached else ""
         yield Delivery(
             key=delivery_key(**names, endpoint=endpoint),
             family=family,
             siblings=max(1, len(found)),
             event=event,
             route=route,
-            step=step,
+            step=_through(step, reached),
             recipient=recipient,
-            target=target,
+            target=reached.target if reached else None,
             item=item,
             endpoint=endpoint,
             expires_at=None if step.expires is None else event.time + step.expires,
-            barred=barred,
+            barred=_why_barred(reached, is_diverted=is_diverted),
         )
 
 
-def _addresses(step: Step, recipient: Recipient | None) -> tuple[Target, ...]:
-    if step.to is not None:
-        return (step.to,)
-    if not step.per_recipient or recipient is None:
-        return (Target("", "request"),)
-    return targets(recipient, step.address_kind)
+def _through(step: Step, reached: Reached | None) -> Step:
+    """The step with the sink of the device's platform."""
+    if reached is None or reached.sink == step.sink:
+        return step
+    return replace(step, sink=reached.sink)
+
+
+def _why_barred(reached: Reached | None, *, is_diverted: bool) -> Reason | None:
+    if reached is None:
+        return UNREACHABLE
+    if is_diverted:
+        return DIVERTED
+    return GONE if reached.is_gone else None
 
 
 def starts(step: Step, causes: frozenset[Cause]) -> bool:

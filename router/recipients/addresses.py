@@ -72,7 +72,14 @@ def _candidates(recipient: Recipient, kind: str) -> list[Target]:
             addresses = [recipient.max]
         case "device":
             return [
-                Target(d.token, "device", d.registered_at, d.platform, d.environment)
+                Target(
+                    d.token,
+                    "device",
+                    d.registered_at,
+                    d.platform,
+                    d.environment,
+                    None if d.id == d.token else d.id,
+                )
                 for d in recipient.devices
             ]
         case _:

@@ -30,8 +30,8 @@ ANNA = Recipient(
         (
             "device",
             (
-                Target("tok-1", "device", 5.0, "android"),
-                Target("tok-2", "device", platform="ios"),
+                Target("tok-1", "device", 5.0, "android", id="d-1"),
+                Target("tok-2", "device", platform="ios", id="d-2"),
             ),
         ),
         ("request", (Target("", "request"),)),
