@@ -5,8 +5,11 @@ Nothing here shares code with the sinks: a look-alike that shares its client's c
 
 from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
 from router.sandbox.broker import BrokerMissing, EmbeddedBroker, embedded_broker
+from router.sandbox.carrotquest import CarrotquestSettings
 from router.sandbox.certificates import CryptographyMissing
 from router.sandbox.faults import ANY_TARGET, UNREAD, Fault, answer, bad_gateway, lost_answer
+from router.sandbox.max import MaxSettings
+from router.sandbox.mixpanel import MixpanelSettings
 from router.sandbox.process import StartFailed
 from router.sandbox.record import Received, Record, Refused
 from router.sandbox.smtp import SmtpSettings
@@ -19,10 +22,13 @@ __all__ = [
     "DEFAULT_PORTS",
     "UNREAD",
     "BrokerMissing",
+    "CarrotquestSettings",
     "Credentials",
     "CryptographyMissing",
     "EmbeddedBroker",
     "Fault",
+    "MaxSettings",
+    "MixpanelSettings",
     "Received",
     "Record",
     "Refused",

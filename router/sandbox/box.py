@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import final
 
 from router.clock import Clock, SystemClock
+from router.sandbox.carrotquest import CarrotquestApi, CarrotquestSettings
 from router.sandbox.certificates import make_certificates
 from router.sandbox.control import Control, LookAlike
 from router.sandbox.http import serve_http
+from router.sandbox.max import MaxApi, MaxSettings
+from router.sandbox.mixpanel import MixpanelApi, MixpanelSettings
 from router.sandbox.record import Record
 from router.sandbox.smtp import MailServer, SmtpSettings
 from router.sandbox.telegram import TelegramApi, TelegramSettings
@@ -24,6 +27,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "telegram": 8901,
     "webhook": 8902,
     "http": 8903,
+    "max": 8904,
+    "mixpanel": 8905,
+    "carrotquest": 8906,
     "smtp": 8925,
     "smtps": 8926,
 }
@@ -58,9 +64,10 @@ class SandboxSettings:
 
     Attributes:
         ports: By name of address; a free port for each that is not given.
-        http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority.
+        http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority, as MAX's
+            does always.
         expired_certificate: Every server's certificate ran out yesterday.
-        smtp, telegram, http: Of these look-alikes.
+        smtp, telegram, http, max, mixpanel, carrotquest: Of these look-alikes.
         webhook_secrets: Any of them makes a good signature.
         clock: What time it is for limits, greylisting and token life.
     """
@@ -71,6 +78,9 @@ class SandboxSettings:
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
     telegram: TelegramSettings = field(default_factory=TelegramSettings)
     http: Credentials = field(default_factory=Credentials)
+    max: MaxSettings = field(default_factory=MaxSettings)
+    mixpanel: MixpanelSettings = field(default_factory=MixpanelSettings)
+    carrotquest: CarrotquestSettings = field(default_factory=CarrotquestSettings)
     webhook_secrets: tuple[str, ...] = (SECRET,)
     clock: Clock = field(default_factory=SystemClock)
 
@@ -81,7 +91,7 @@ class Sandbox:
 
     Attributes:
         addresses: URL by name: ``smtp`` (with STARTTLS), ``smtps``, ``telegram``, ``webhook``,
-            ``http`` and ``control``.
+            ``http``, ``max`` (always TLS), ``mixpanel``, ``carrotquest`` and ``control``.
         ca_file: The authority that clients have to trust where TLS is spoken.
         record: What was accepted and refused.
         clock: Its time; ``advance`` it.
@@ -95,6 +105,9 @@ class Sandbox:
     telegram: TelegramApi
     webhook: WebhookReceiver
     http: WebApi
+    max: MaxApi
+    mixpanel: MixpanelApi
+    carrotquest: CarrotquestApi
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -106,6 +119,12 @@ class Sandbox:
             "telegram_token": self.telegram.settings.token,
             "webhook_secret": self.webhook.secrets[0],
             "http_bearer": self.http.credentials.bearer,
+            "max_token": self.max.settings.token,
+            "mixpanel_token": self.mixpanel.settings.token,
+            "mixpanel_username": self.mixpanel.settings.service_account[0],
+            "mixpanel_secret": self.mixpanel.settings.service_account[1],
+            "mixpanel_project": str(self.mixpanel.settings.project_id),
+            "carrotquest_token": self.carrotquest.settings.token,
         }
 
 
@@ -127,19 +146,35 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
         telegram = TelegramApi(record, clock, settings.telegram)
         webhook = WebhookReceiver(record, clock, settings.webhook_secrets)
         http = WebApi(record, clock, settings.http)
-        providers: list[LookAlike] = [smtp, telegram, webhook, http]
+        max_ = MaxApi(record, clock, settings.max)
+        mixpanel = MixpanelApi(record, clock, settings.mixpanel)
+        carrotquest = CarrotquestApi(record, clock, settings.carrotquest)
+        over_http = (telegram, webhook, http, max_, mixpanel, carrotquest)
+        providers: list[LookAlike] = [smtp, *over_http]
         control = Control(record, clock, {provider.name: provider for provider in providers})
 
         addresses: dict[str, str] = {}
         for name in ("smtp", "smtps"):
             server = smtp.serve(settings.ports.get(name, 0), implicit_tls=name == "smtps")
             addresses[name] = f"{name}://127.0.0.1:{await stack.enter_async_context(server)}"
-        scheme = "https" if settings.http_tls else "http"
-        for look_alike in (telegram, webhook, http):
+        for look_alike in over_http:
+            is_secure = settings.http_tls or look_alike is max_
             port = settings.ports.get(look_alike.name, 0)
-            server = serve_http(look_alike.endpoint, port, tls if settings.http_tls else None)
+            server = serve_http(look_alike.endpoint, port, tls if is_secure else None)
             port = await stack.enter_async_context(server)
-            addresses[look_alike.name] = f"{scheme}://127.0.0.1:{port}"
+            addresses[look_alike.name] = f"{'https' if is_secure else 'http'}://127.0.0.1:{port}"
         server = serve_http(control.endpoint, settings.ports.get("control", 0))
         addresses["control"] = f"http://127.0.0.1:{await stack.enter_async_context(server)}"
-        yield Sandbox(addresses, certificates.ca_file, record, clock, smtp, telegram, webhook, http)
+        yield Sandbox(
+            addresses,
+            certificates.ca_file,
+            record,
+            clock,
+            smtp=smtp,
+            telegram=telegram,
+            webhook=webhook,
+            http=http,
+            max=max_,
+            mixpanel=mixpanel,
+            carrotquest=carrotquest,
+        )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import orjson
@@ -18,6 +20,7 @@ from router.sandbox.faults import UNREAD, Fault, Faults
 
 _WIRE = SystemClock()  # faults take real time, whatever the sandbox's clock shows
 _DRIPS = 20
+_MOST_BODY = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ async def serve_http(
         honest = endpoint.answer(call) if fault.needs_effect else None
         return await _misbehave(request, fault, honest)
 
-    runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=0.1)
+    # Bodies stay as they came, compressed ones too, and large ones are the look-alike's to refuse.
+    server = web.Server(handle, request_factory=_request, access_log=None, auto_decompress=False)
+    runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
@@ -91,6 +96,11 @@ async def serve_http(
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
+
+
+def _request(*parts: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(*parts, loop=loop, client_max_size=_MOST_BODY)
 
 
 def _response(answer: Answer) -> web.Response:

@@ -20,7 +20,7 @@ class Received:
     """One effect that a provider took on: a mail stored, a chat message shown, a call done.
 
     Attributes:
-        provider: Which look-alike: ``smtp``, ``telegram``, ``webhook``, ``http``.
+        provider: Which look-alike: ``smtp``, ``telegram``, ``webhook``, ``http`` …
         channel: What kind of message it is.
         recipient: The address it went to: mailbox, chat id, token, or the path called.
         title: Subject, title, or method and path.
