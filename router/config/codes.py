@@ -34,7 +34,7 @@ CODES: dict[str, str] = {
     "E010": "An included path leaves the configuration's folder, or is not relative.",
     "E011": "An include finds no file.",
     "E012": "A file includes itself.",
-    "S001": "An unknown type of sink, source, ledger or directory.",
+    "S001": "An unknown type of sink, source, ledger or directory, or a plugin that can't be used.",
     "S002": "An unknown key.",
     "S003": "A compulsory key is missing.",
     "S004": "A value is of the wrong kind or out of bounds.",

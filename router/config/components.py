@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from router.config.validation import validate
 from router.kinds import Kinds, UnknownKind
+from router.messages import Channel
 from router.nodes import Entry, Node
 from router.problems import Position, Problems, did_you_mean
+from router.sinks import SinkType
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9])?", re.ASCII)
 
@@ -66,6 +68,8 @@ def link_component(
         return None
     try:
         config = validate(found.config, node, what, problems, root)
+        if config is not None and isinstance(found, SinkType):
+            _try_channel(found, config)
     except Exception as error:
         if kinds.is_built_in(kind.value):
             raise
@@ -74,3 +78,11 @@ def link_component(
         problems.error("S001", f"{message} ({type(error).__name__})", kind.at)
         return None
     return None if config is None else (found, config)
+
+
+def _try_channel(kind: SinkType[Any], config: Any) -> None:
+    """Raises:
+    TypeError: a plugin's channel is none.
+    """
+    if not isinstance(cast("object", kind.channel(config)), Channel):
+        raise TypeError("the channel is not a Channel")

@@ -1,10 +1,13 @@
-"""Where recipients' profiles come from. One file a kind; a file's name is its ``type:``."""
+"""Where recipients' profiles come from. One file a kind; a file's name is its ``type:``.
 
-from router.directories._contract import DirectoryConfig, DirectoryType
-from router.kinds import Kinds
+Installed plugins add kinds by entry points of the group ``router.directories``.
+"""
+
+from router.directories._contract import DirectoryConfig, DirectoryType, mistake_in
+from router.kinds import Kinds, Plugins
 from router.recipients import Directory, Found, Recipient, Unavailable, Unknown
 
-KINDS = Kinds("router.directories", "DIRECTORY")
+KINDS = Kinds("router.directories", "DIRECTORY", Plugins("router.directories", mistake_in))
 """The installed directory kinds."""
 
 __all__ = [

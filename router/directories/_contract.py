@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,3 +39,17 @@ class DirectoryType(Generic[ConfigT]):
     name: str
     config: type[ConfigT]
     open: OpenDirectory[ConfigT]
+
+
+def mistake_in(name: str, export: object) -> str | None:
+    """What keeps a plugin's export from being used as the directory of that name, or None."""
+    if not isinstance(export, DirectoryType):
+        return f"exports {type(export).__name__}, not a DirectoryType"
+    if export.name != name:
+        return f'exports a DirectoryType called "{export.name}" under the name "{name}"'
+    config = cast("object", export.config)
+    if not (isinstance(config, type) and issubclass(config, DirectoryConfig)):
+        return "has a config that is not a subclass of DirectoryConfig"
+    if not callable(export.open):
+        return "has an open that can't be called"
+    return None

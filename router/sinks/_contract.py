@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -135,3 +135,19 @@ class SinkType(Generic[ConfigT]):
     channel: Callable[[ConfigT], Channel]
     address_kind: str
     open: OpenSink[ConfigT]
+
+
+def mistake_in(name: str, export: object) -> str | None:
+    """What keeps a plugin's export from being used as the sink type of that name, or None."""
+    if not isinstance(export, SinkType):
+        return f"exports {type(export).__name__}, not a SinkType"
+    if export.name != name:
+        return f'exports a SinkType called "{export.name}" under the name "{name}"'
+    config = cast("object", export.config)
+    if not (isinstance(config, type) and issubclass(config, SinkConfig)):
+        return "has a config that is not a subclass of SinkConfig"
+    if not isinstance(cast("object", export.address_kind), str) or not export.address_kind:
+        return "names no address_kind"
+    if not callable(export.channel) or not callable(export.open):
+        return "has a channel or an open that can't be called"
+    return None
