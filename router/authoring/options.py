@@ -68,10 +68,13 @@ def summary_of(model: type[BaseModel]) -> str:
 def options_of(model: type[BaseModel], *, but: frozenset[str] = frozenset()) -> list[Option]:
     """Every option, those within options after them; compulsory ones first.
 
+    What a model keeps out of its schema can't be written and is left out.
+
     Args:
-        but: Keys to leave out.
+        but: Further keys to leave out.
     """
-    options = list(_options(model, "", "", but, None))
+    hidden = keys_of(model).keys() - model.model_json_schema()["properties"].keys()
+    options = list(_options(model, "", "", but | hidden, None))
     return sorted(options, key=lambda option: not option.is_required)
 
 

@@ -59,7 +59,7 @@ def test_it_says_which_demands_exclude_each_other() -> None:
     assert [one.at.line for one in found.conditions] == [2, 2]
 
 
-@settings(max_examples=600, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(st.integers(min_value=0, max_value=2**63))
 def test_what_an_event_meets_is_never_called_impossible(seed: int) -> None:
     rng = Random(seed)
