@@ -79,7 +79,9 @@ def name_of(page: Path) -> str:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """The page's fenced blocks, in order."""
+    """The page's fenced blocks, in order; none of pages that ``make docs`` writes."""
+    if "Written by `make docs`" in page.read_text("utf-8"):
+        return []
     found: list[Block] = []
     asked: dict[str, str] = {}
     lines = page.read_text("utf-8").split("\n")

@@ -12,6 +12,7 @@ from router.problems import Problems, Source
 from router.recipients import Recipient
 from router.routing import evaluate, parse_condition
 from router.templating import Template, TemplateFile, View, compile_expression, load_template
+from tests.contract.docs.shell import plain
 
 EXAMPLE = {
     "amount": {"minor": 1234500, "currency": "RUB"},
@@ -58,7 +59,7 @@ def rendered(expression: str, locale: str) -> str:
     view = View(event=event, recipient=recipient, now=NOW)
     message = template.render("email", view, locale=locale)
     text: str = message.text  # pyright: ignore[reportAttributeAccessIssue]
-    return text.strip().replace("\xa0", " ").replace("\u202f", " ")
+    return plain(text.strip())
 
 
 @cache

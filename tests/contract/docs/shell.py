@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.contract.docs.markdown import Block
+from tests.contract.docs.markdown import ROOT, Block
 
 _LIMIT_S = 60
 
@@ -62,18 +62,26 @@ class Shell:
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
             "LANG": "C.UTF-8",
             "NO_COLOR": "1",
             "COLUMNS": "100",
+            "ADMIN_LISTEN": "127.0.0.1:0",
+            "PROBES_LISTEN": "127.0.0.1:0",
         }
         return cls(folder, environment)
+
+    @property
+    def here(self) -> Path:
+        """The working directory."""
+        return Path(self.environment.get("PWD", self.folder))
 
     def run(self, command: str) -> Ran:
         after = self.folder / ".after"
         script = f"{command}\ncode=$?\n{{ pwd; env -0; }} >'{after}'\nexit $code\n"
         done = subprocess.run(
             ["bash", "-c", script],
-            cwd=self.environment.get("PWD", self.folder),
+            cwd=self.here,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -86,7 +94,12 @@ class Shell:
             pairs = (pair.partition("=") for pair in variables.split("\0") if "=" in pair)
             self.environment = {name: value for name, _, value in pairs} | {"PWD": where}
             after.unlink()
-        return Ran(done.returncode, done.stdout.decode("utf-8", "replace"))
+        return Ran(done.returncode, plain(done.stdout.decode("utf-8", "replace")))
+
+
+def plain(text: str) -> str:
+    """The text with the no-break spaces of CLDR as ordinary ones, which pages are written with."""
+    return text.replace("\xa0", " ").replace("\u202f", " ")
 
 
 def fits(shown: str, actual: str) -> bool:

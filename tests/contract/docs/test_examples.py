@@ -33,6 +33,7 @@ from tests.contract.docs.shell import Command, Shell, commands_of, fits
 from tests.contract.docs.snippets import problems_with
 
 IS_UPDATING = os.environ.get("ROUTER_DOCS") == "update"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 LANGUAGES = {"", "text", "yaml", "json", "console", "python", "html", "jinja", "ini", "promql"}
 
 
@@ -83,26 +84,32 @@ def test_commands_print_what_is_shown(page: Path, tmp_path: Path) -> None:
     shell = Shell.at(tmp_path)
     wrong: list[str] = []
     updates: list[tuple[Command, str]] = []
+    for command in _commands(page, shell):
+        ran = shell.run(command.text)
+        shown = f"{command.block.place}: $ {command.text}"
+        expected = _expected_code(command.block)
+        if ran.code != expected:
+            pytest.fail(f"{shown}\nended with {ran.code}, not {expected}:\n{ran.output}")
+        if command.block.check == "lines":
+            missing = set(command.output.split("\n")) - {"...", *ran.output.split("\n")}
+            wrong += [f"{shown}\ndid not print: {line}" for line in sorted(missing)]
+        elif command.block.check != "run" and not fits(command.output, ran.output):
+            updates.append((command, ran.output))
+            wrong.append(f"{shown}\nprinted:\n{ran.output}")
+    if IS_UPDATING:
+        _write(page, updates)
+    assert not wrong, "\n\n".join(wrong)
+
+
+def _commands(page: Path, shell: Shell) -> Iterator[Command]:
+    """The page's commands, in order; files between them are written as they come."""
     for block in blocks_of(page):
         if block.file is not None:
-            path = Path(shell.environment.get("PWD", tmp_path)) / block.file
+            path = shell.here / block.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, "utf-8")
         elif block.language == "console" and block.check != "none":
-            for command in commands_of(block):
-                ran = shell.run(command.text)
-                expected = _expected_code(block)
-                if ran.code != expected:
-                    wrong.append(
-                        f"{block.place}: $ {command.text}\nended with {ran.code},"
-                        f" not {expected}:\n{ran.output}"
-                    )
-                elif block.check != "run" and not fits(command.output, ran.output):
-                    updates.append((command, ran.output))
-                    wrong.append(f"{block.place}: $ {command.text}\nprinted:\n{ran.output}")
-    if IS_UPDATING and updates:
-        _write(page, updates)
-    assert not wrong, "\n\n".join(wrong)
+            yield from commands_of(block)
 
 
 def _expected_code(block: Block) -> int:
@@ -124,7 +131,8 @@ def _write(page: Path, updates: list[tuple[Command, str]]) -> None:
             i for i in range(start, end) if lines[i : i + len(shown)] == shown
         ) + len(shown)  # fmt: skip
         until = next((i for i in range(at, end) if lines[i].startswith(f"{pad}$ ")), end)
-        lines[at:until] = [f"{pad}{line}".rstrip() for line in output.rstrip("\n").split("\n")]
+        lasting = _MOMENT.sub("...", output).rstrip("\n").split("\n")
+        lines[at:until] = [f"{pad}{line}".rstrip() for line in lasting]
     page.write_text("\n".join(lines), "utf-8")
 
 
