@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from router.authoring.route_lint import warning
@@ -53,14 +53,6 @@ def _unused(loaded: Loaded, project: Project) -> Iterator[Problem]:
         for name in names:
             if name not in used[section]:
                 yield warning(code, f'{text} "{name}"', loaded.places.get(f"{section}.{name}"))
-
-
-def _with_members(names: set[str], project: Project) -> set[str]:
-    """The sinks, and those that a group among them sends through."""
-    members: list[Mapping[str, str]] = [
-        getattr(project.sinks[name], "members", {}) for name in names if name in project.sinks
-    ]
-    return names.union(*(one.values() for one in members))
 
 
 def _own_outputs(loaded: Loaded, project: Project) -> Iterator[Problem]:
