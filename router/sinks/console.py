@@ -75,10 +75,7 @@ def parts(message: Message) -> Iterator[tuple[str, str]]:
             if message.unsubscribe_url:
                 yield "unsubscribe", message.unsubscribe_url
         case PushMessage():
-            yield "title", message.title
-            yield "", message.body
-            if message.link:
-                yield "link", message.link
+            yield from _push(message)
         case AnalyticsEvent():
             yield "track", f"{message.name} ({message.distinct_id})"
             for key, value in message.properties.items():
@@ -94,6 +91,22 @@ def parts(message: Message) -> Iterator[tuple[str, str]]:
             yield "", f"{message.method} {message.path}"
             if message.body is not None:
                 yield "", message.body.decode("utf-8", "replace")
+
+
+def _push(message: PushMessage) -> Iterator[tuple[str, str]]:
+    if message.silent:
+        yield "silent", "not shown, for the app alone"
+    else:
+        yield "title", message.title
+        yield "", message.body
+    for label in ("image", "link", "badge", "sound", "collapse", "ttl"):
+        value = getattr(message, label)
+        if value is not None:
+            yield label, str(value)
+    for button in message.actions:
+        yield "action", _button(button)
+    for key, text in message.data.items():
+        yield f"data.{key}", text
 
 
 def _button(button: Button) -> str:

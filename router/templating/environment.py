@@ -7,6 +7,7 @@ offered here can be called; loops, concatenations and operators are counted and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -17,6 +18,7 @@ from jinja2.utils import Namespace, missing
 
 from router.problems import did_you_mean
 from router.templating import bounded, builtins, filters
+from router.templating.added import FindFilter, added, no_filter
 from router.templating.codes import RenderError
 from router.templating.limits import Meter
 from router.templating.names import TemplateFunction, TemplateNames, known_names
@@ -74,11 +76,14 @@ class Missing(StrictUndefined):
 
 
 class Environment(ImmutableSandboxedEnvironment):
-    """One shared instance for each way of escaping."""
+    """One shared instance for each way of escaping.
+
+    Filters that are not built in are asked for by name, once each.
+    """
 
     intercepted_binops = bounded.OPERATORS
 
-    def __init__(self, *, autoescape: bool) -> None:
+    def __init__(self, *, autoescape: bool, find_filter: FindFilter = no_filter) -> None:
         super().__init__(
             autoescape=autoescape,
             undefined=Missing,
@@ -96,6 +101,17 @@ class Environment(ImmutableSandboxedEnvironment):
         self.filters[JSON_VALUE] = _write_json
         self.filters[JSON_TEXT] = _write_json_text
         self.filters[JOINED] = _join_markup if autoescape else _join_text
+        self._find_filter = find_filter
+
+    def has_filter(self, name: str) -> bool:
+        """Whether templates may use it; one that is found is kept.
+
+        Raises:
+            ImportError: a filter of that name was added and can't be used.
+        """
+        if name not in self.filters and (function := self._find_filter(name)):
+            self.filters[name] = added(name, function)
+        return name in self.filters
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An item of a mapping; never a Python attribute."""
@@ -256,8 +272,26 @@ def _write_json_text(context: Context, value: Any) -> str:
     return text
 
 
-TEXT = Environment(autoescape=False)
-"""For ``.txt`` and ``.json`` files, texts, front matter and strings of routes."""
+@dataclass(frozen=True, slots=True)
+class Environments:
+    """The two ways of escaping, with the same filters.
 
-HTML = Environment(autoescape=True)
-"""For ``.html`` and ``.mjml`` files."""
+    Attributes:
+        text: For ``.txt`` and ``.json`` files, texts, front matter and strings of routes.
+        html: For ``.html`` and ``.mjml`` files.
+    """
+
+    text: Environment
+    html: Environment
+
+    @classmethod
+    def offering(cls, find_filter: FindFilter) -> Environments:
+        """Environments with further filters, each looked for when a template names it."""
+        return cls(
+            Environment(autoescape=False, find_filter=find_filter),
+            Environment(autoescape=True, find_filter=find_filter),
+        )
+
+
+BUILT_IN = Environments.offering(no_filter)
+"""With the filters of this package alone."""

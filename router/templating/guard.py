@@ -72,8 +72,8 @@ def check(tree: nodes.Template, env: Environment, complain: Complain, *, json: b
                 r"macro|call|filter|set",
                 "a .json template has no macros and no blocks that hold text",
             )
-        elif isinstance(node, nodes.Filter) and node.name not in env.filters:
-            reject("T123", node.lineno, rf"\|\s*{re.escape(node.name)}\b", _no_filter(node, env))
+        elif isinstance(node, nodes.Filter) and (wrong := _no_filter(node, env)):
+            reject("T123", node.lineno, rf"\|\s*{re.escape(node.name)}\b", wrong)
         elif isinstance(node, nodes.Test) and node.name not in env.tests:
             guess = did_you_mean(node.name, list(env.tests), "Tests")
             reject("T123", node.lineno, node.name, f'unknown test "{node.name}".{guess}')
@@ -98,7 +98,13 @@ def _nodes(tree: nodes.Node) -> list[nodes.Node]:
     return sorted(found, key=lambda n: n.lineno or 0)
 
 
-def _no_filter(node: nodes.Filter, env: Environment) -> str:
+def _no_filter(node: nodes.Filter, env: Environment) -> str | None:
+    """What is wrong with the name of a filter, or None."""
+    try:
+        if env.has_filter(node.name):
+            return None
+    except ImportError as error:
+        return f'filter "{node.name}" can\'t be loaded: {error}'
     if reason := _EXPLAINED.get(node.name):
         return f'there is no filter "{node.name}": {reason}'
     names = [name for name in env.filters if " " not in name]

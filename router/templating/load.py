@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from router.nodes import Node
 from router.problems import Position, Problems, Severity, Source, did_you_mean
-from router.templating.layouts import Bounds, Layout
+from router.templating.layout_fields import Bounds
+from router.templating.layouts import Layout
 from router.templating.limits import LIMITS, Limits
 from router.templating.model import Sample, Template
 from router.templating.names import GLOBALS

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from router.problems import Problems, did_you_mean, nearest
 from router.templating import escaping
+from router.templating.environment import BUILT_IN, Environments
+from router.templating.layout_fields import Bounds, ButtonPieces
 from router.templating.layouts import (
     FRONT_MATTER,
-    Bounds,
-    ButtonPieces,
     ChatLayout,
     EmailLayout,
     Layout,
-    PushLayout,
     WebhookLayout,
 )
 from router.templating.markup import TAGS, has_free_addresses, unknown_tags
 from router.templating.mjml import compile_mjml
 from router.templating.pieces import Piece, compile_text
+from router.templating.push import DATA, OPTIONS, PushLayout, check_options
 from router.templating.snippets import Field, Snippet
 
 _STYLES = re.compile(r"<style\b", re.IGNORECASE)
@@ -52,10 +52,11 @@ def compile_layout(
     general: LocaleFiles,
     bounds: Bounds,
     problems: Problems,
+    environments: Environments = BUILT_IN,
 ) -> Layout | None:
     """The layout of one locale; front matter it lacks is the general one's."""
     fields = _front_matter(channel, files, general, problems)
-    compiler = _Compiler(fields, problems, next(iter(files.values())))
+    compiler = _Compiler(fields, problems, next(iter(files.values())), environments)
     match channel:
         case "email":
             return compiler.email(files or general, bounds)
@@ -64,7 +65,7 @@ def compile_layout(
         case "push":
             return compiler.push(files["txt"], bounds)
         case _:
-            body = compile_text(files["json"].body, problems, escaping.JSON)
+            body = compiler.compile(files["json"].body, escaping.JSON)
             return WebhookLayout(body, bounds) if body else None
 
 
@@ -77,13 +78,17 @@ def _front_matter(
         merged.update(file.fields)
     for file in files.values():
         for key, field in file.fields.items():
-            if key not in known:
+            if not _is_field(channel, key):
                 guess = did_you_mean(key, known, "Fields")
                 problems.error("T112", f'{file.path} has no field "{key}".{guess}', field.key_at)
         if file.kind == "txt" and channel == "email" and len(files) > 1 and file.fields:
             at = next(iter(file.fields.values())).key_at
             problems.error("T112", "the mail's front matter stands in its HTML layout", at)
-    return {key: field for key, field in merged.items() if key in known}
+    return {key: field for key, field in merged.items() if _is_field(channel, key)}
+
+
+def _is_field(channel: str, key: str) -> bool:
+    return key in FRONT_MATTER[channel] or (channel == "push" and key.startswith(DATA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,15 @@ class _Compiler:
     fields: Mapping[str, Field]
     problems: Problems
     first: LayoutFile
+    environments: Environments
+
+    def compile(self, snippet: Snippet, language: escaping.Language | None = None) -> Piece | None:
+        return compile_text(snippet, self.problems, language, self.environments)
 
     def email(self, files: LocaleFiles, bounds: Bounds) -> EmailLayout | None:
         subject = self._required("subject")
         html = self._html(files)
-        text = compile_text(files["txt"].body, self.problems) if "txt" in files else None
+        text = self.compile(files["txt"].body) if "txt" in files else None
         if subject is None or (html is None and text is None):
             return None
         return EmailLayout(
@@ -116,7 +125,7 @@ class _Compiler:
             body = files["html"].body if "html" in files else None
         if body is None:
             return None
-        return compile_text(body, self.problems, escaping.HTML)
+        return self.compile(body, escaping.HTML)
 
     def chat(self, file: LayoutFile, bounds: Bounds) -> ChatLayout | None:
         text = file.body.text
@@ -129,8 +138,8 @@ class _Compiler:
                 f"chat messages have no <{tag}>.{hint} Tags: {', '.join(TAGS)}",
                 file.body.position(line, rf"</?{re.escape(tag)}\b"),
             )
-        body = compile_text(file.body, self.problems, escaping.HTML)
-        buttons = self._buttons()
+        body = self.compile(file.body, escaping.HTML)
+        buttons = self._buttons("buttons")
         silent, preview = self._optional("silent"), self._optional("link_preview")
         for piece in (silent, preview):
             if piece and piece.template is None and piece.constant not in {"true", "false"}:
@@ -138,11 +147,20 @@ class _Compiler:
         return ChatLayout(body, buttons, silent, preview, bounds) if body else None
 
     def push(self, file: LayoutFile, bounds: Bounds) -> PushLayout | None:
-        title = self._required("title")
-        body = compile_text(file.body, self.problems)
-        if title is None or body is None:
+        may_be_silent = "silent" in self.fields
+        title = self._optional("title") if may_be_silent else self._required("title")
+        body = self.compile(file.body)
+        options = {name: piece for name in OPTIONS if (piece := self._optional(name))}
+        check_options(options, self.problems)
+        data = {
+            key.removeprefix(DATA): piece
+            for key in self.fields
+            if key.startswith(DATA) and (piece := self._optional(key))
+        }
+        actions = tuple(button for row in self._buttons("actions") for button in row)
+        if body is None or (title is None and not may_be_silent):
             return None
-        return PushLayout(title, body, self._optional("image"), self._optional("link"), bounds)
+        return PushLayout(title, body, options, data, actions, bounds)
 
     def _required(self, key: str) -> Piece | None:
         if key not in self.fields:
@@ -154,10 +172,10 @@ class _Compiler:
 
     def _optional(self, key: str) -> Piece | None:
         field = self.fields.get(key)
-        return compile_text(field.snippet, self.problems) if field else None
+        return self.compile(field.snippet) if field else None
 
-    def _buttons(self) -> tuple[tuple[ButtonPieces, ...], ...]:
-        field = self.fields.get("buttons")
+    def _buttons(self, key: str) -> tuple[tuple[ButtonPieces, ...], ...]:
+        field = self.fields.get(key)
         if field is None:
             return ()
         lines = field.snippet.text.split("\n")
@@ -174,7 +192,7 @@ class _Compiler:
                     part.start,
                 )
                 continue
-            text, url = (compile_text(half, self.problems) for half in halves)
+            text, url = (self.compile(half) for half in halves)
             if text and url:
                 yield ButtonPieces(text, url)
 

@@ -17,7 +17,13 @@ from router.problems import Problems, did_you_mean
 from router.templating import escaping, guard
 from router.templating.bounded import kind
 from router.templating.codes import RenderError
-from router.templating.environment import HTML, JSON_TEXT, JSON_VALUE, TEXT, Environment
+from router.templating.environment import (
+    BUILT_IN,
+    JSON_TEXT,
+    JSON_VALUE,
+    Environment,
+    Environments,
+)
 from router.templating.guard import Guarding, Uses
 from router.templating.rendering import Rendering
 from router.templating.snippets import Snippet
@@ -207,14 +213,17 @@ def _write_as_json(value: nodes.Expr, state: str) -> nodes.Expr:
 
 
 def compile_text(
-    snippet: Snippet, problems: Problems, language: escaping.Language | None = None
+    snippet: Snippet,
+    problems: Problems,
+    language: escaping.Language | None = None,
+    environments: Environments = BUILT_IN,
 ) -> Piece | None:
     """A piece that renders to text; None if it has errors, which are in ``problems``.
 
     Args:
         language: HTML escapes values, JSON serialises them, None writes them as they are.
     """
-    env = HTML if language is escaping.HTML else TEXT
+    env = environments.html if language is escaping.HTML else environments.text
     if language is None and not re.search(r"\{[{%#]", snippet.text):
         return Piece(snippet, None, snippet.text, frozenset(), Uses())
     compiler = _Compiler(snippet, env, problems)
@@ -222,14 +231,20 @@ def compile_text(
     return compiler.compile(tree, language) if tree else None
 
 
-def compile_native(snippet: Snippet, problems: Problems, *, bare: bool = False) -> Piece | None:
+def compile_native(
+    snippet: Snippet,
+    problems: Problems,
+    environments: Environments = BUILT_IN,
+    *,
+    bare: bool = False,
+) -> Piece | None:
     """A piece whose value keeps its type: ``{{ expr }}``, or ``expr`` if ``bare``.
 
     Text around the one expression makes it a piece that renders to text instead.
     """
-    compiler = _Compiler(snippet, TEXT, problems)
-    read = _bare if bare else TEXT.parse
-    tree = compiler.parse(lambda: read(snippet.text))
+    env = environments.text
+    compiler = _Compiler(snippet, env, problems)
+    tree = compiler.parse(lambda: _bare(env, snippet.text) if bare else env.parse(snippet.text))
     if tree is None:
         return None
     only = tree.body[0] if len(tree.body) == 1 else None
@@ -240,8 +255,8 @@ def compile_native(snippet: Snippet, problems: Problems, *, bare: bool = False) 
     return replace(piece, is_native=is_native) if piece else None
 
 
-def _bare(text: str) -> nodes.Template:
-    parser = Parser(TEXT, text, state="variable")
+def _bare(env: Environment, text: str) -> nodes.Template:
+    parser = Parser(env, text, state="variable")
     expression = parser.parse_expression()
     if not parser.stream.eos:
         parser.fail(f"unexpected '{parser.stream.current.value}'", parser.stream.current.lineno)

@@ -10,7 +10,8 @@ from typing import Any
 from router.nodes import Node
 from router.problems import Position, Problems, did_you_mean
 from router.templating.guard import RESERVED
-from router.templating.layouts import BOUNDS, Bounds
+from router.templating.layout_fields import Bounds
+from router.templating.layouts import BOUNDS
 from router.templating.locales import Locales, cldr_locale, normalized
 from router.templating.names import GLOBALS
 from router.templating.variables import TYPES, Variable, mistake

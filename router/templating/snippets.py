@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from router.problems import Position, Problems, Source
 
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[a-z]+)?")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)?")
 _FENCE = "---"
 
 

@@ -11,6 +11,7 @@ from babel import Locale
 from router.problems import Position, Problems, did_you_mean, nearest
 from router.templating.bounded import kind
 from router.templating.codes import RenderError
+from router.templating.environment import BUILT_IN, Environments
 from router.templating.filters import plural_category
 from router.templating.locales import PLURAL_FORMS, Locales, cldr_locale, needed_plural_forms
 from router.templating.names import TemplateFunction, TemplateNames
@@ -92,7 +93,11 @@ class TextFile:
 
 
 def compile_file(
-    locale: str, start: Position, fields: Mapping[str, Field], problems: Problems
+    locale: str,
+    start: Position,
+    fields: Mapping[str, Field],
+    problems: Problems,
+    environments: Environments = BUILT_IN,
 ) -> TextFile:
     """Compiles a file's texts and demands the plural forms of its language."""
     plain: dict[str, Text] = {}
@@ -107,7 +112,7 @@ def compile_file(
                 field.key_at,
             )
             continue
-        piece = compile_text(field.snippet, problems)
+        piece = compile_text(field.snippet, problems, None, environments)
         if (key in plain) if form else (key in forms):
             problems.error("T111", f'"{key}" stands both with and without forms', field.key_at)
         key_at.setdefault(key, field.key_at)

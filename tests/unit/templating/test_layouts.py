@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from router.messages import Button, ChatMessage, EmailMessage, PushMessage, Request
+from router.messages import Button, ChatMessage, EmailMessage, Priority, PushMessage, Request
 from router.recipients import Recipient
 from router.templating import RenderError
 from tests.unit.templating.builders import load, problems_of, view
@@ -237,6 +237,71 @@ def test_a_push_has_title_body_image_and_link() -> None:
     assert push(text, {"id": "<1>"}) == PushMessage(
         "A b", "<x> <1>", "https://x.io/i.png", "myapp://b/<1>"
     )
+
+
+FULL_PUSH = """---
+title: Order {{ data.id }}
+image: {{ data.image or "" }}
+link: myapp://orders/{{ data.id }}
+badge: {{ data.unread }}
+sound: ping.caf
+collapse: order-{{ data.id }}
+ttl: 1h30m
+priority: normal
+data.order_id: {{ data.id }}
+data.none: {{ data.none or "" }}
+actions:
+  Pay -> myapp://pay/{{ data.id }} | Later -> {{ data.none or "" }}
+  Help -> https://x.io/help
+---
+It is {{ data.id }}
+"""
+
+
+def test_a_push_says_everything_in_its_front_matter() -> None:
+    assert push(FULL_PUSH, {"id": 7, "unread": 0, "image": None, "none": None}) == PushMessage(
+        "Order 7",
+        "It is 7",
+        link="myapp://orders/7",
+        badge=0,
+        sound="ping.caf",
+        collapse="order-7",
+        ttl=5400,
+        priority=Priority.NORMAL,
+        data={"order_id": "7"},
+        actions=(Button("Pay", "myapp://pay/7"), Button("Help", "https://x.io/help")),
+    )
+
+
+def test_a_silent_push_shows_nothing() -> None:
+    text = "---\nsilent: {{ data.quiet }}\ntitle: T\ndata.sync: all\n---\nbody\n"
+    assert push(text, {"quiet": True}) == PushMessage("", "", data={"sync": "all"}, silent=True)
+    assert push(text, {"quiet": False}) == PushMessage("T", "body", data={"sync": "all"})
+    assert push("---\nsilent: true\ndata.sync: all\n---\n") == PushMessage(
+        "", "", data={"sync": "all"}, silent=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("badge", "-1"), ("badge", "many"), ("ttl", "60"), ("priority", "urgent"), ("silent", "yes")],
+)
+def test_an_option_of_a_push_that_can_not_be_is_an_error(field: str, value: str) -> None:
+    fixed = problems_of(push_txt=f"---\ntitle: T\n{field}: {value}\n---\nb\n")
+    assert [(p.code, p.at.line if p.at else 0) for p in fixed] == [("T112", 3)]
+    with pytest.raises(RenderError) as failure:
+        push(f"---\ntitle: T\n{field}: {{{{ data.v }}}}\n---\nb\n", {"v": value})
+    assert failure.value.code == "T167"
+
+
+def test_a_push_that_is_always_shown_needs_a_title() -> None:
+    found = problems_of(push_txt="---\nbadge: 1\n---\nb\n")
+    assert [p.code for p in found] == ["T113"]
+
+
+def test_data_is_for_pushes_alone() -> None:
+    found = problems_of(email_html="---\nsubject: S\ndata.x: 1\n---\nb\n")
+    assert [p.code for p in found] == ["T112"]
 
 
 @pytest.mark.parametrize("link", ["javascript:x", "data:x", "https://x.io/a b", "https://x\n.io"])
