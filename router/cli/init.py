@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from router.authoring.starting import scaffold
-from router.cli.output import ENVIRONMENT, USAGE, fail
+from router.cli.output import USAGE, fail, write_files
 
 
 @click.command("init")
@@ -28,13 +28,7 @@ def command(folder: str, force: bool) -> None:
     if target.exists() and any(target.iterdir()) and not force:
         raise fail(f"{folder} is not empty; write into it with --force", USAGE)
     content = scaffold()
-    try:
-        for path, data in content.items():
-            place = target / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(data)
-    except OSError as error:
-        raise fail(f"can't write {error.filename}: {error.strerror}", ENVIRONMENT) from None
+    write_files(target, content)
     click.echo(f"{len(content)} files in {target}/\n")
     click.secho("Next:", bold=True)
     if target.resolve() != Path.cwd():

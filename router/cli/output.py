@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -87,6 +88,18 @@ def print_json(value: Any) -> None:
 def now() -> float:
     """Seconds since the epoch."""
     return SystemClock().now()
+
+
+def write_files(folder: Path, files: Mapping[Any, bytes]) -> None:
+    """Writes files by their paths within a folder; what can't be written ends the command."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+    except OSError as error:
+        raise fail(f"can't write {error.filename}: {error.strerror}") from None
 
 
 def fail(message: str, code: int = ENVIRONMENT) -> click.exceptions.Exit:

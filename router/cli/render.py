@@ -23,6 +23,7 @@ from router.cli.output import (
     output_option,
     print_json,
     read_project,
+    write_files,
 )
 from router.cli.rehearsal_text import dim, message_lines
 from router.problems import did_you_mean
@@ -119,13 +120,11 @@ def _show(template: Template, cases: Sequence[Rendered], html: bool) -> None:
 
 
 def _write(folder: Path, cases: Sequence[Rendered]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    count = 0
+    files: dict[str, bytes] = {}
     for case in cases:
         if isinstance(case.result, RenderError):
             place = f"{case.sample}, {case.channel}, {case.locale}"
             click.secho(f"{place}: {case.result}", fg="red", err=True)
-        for name, content in files_of(case).items():
-            (folder / name).write_bytes(content)
-            count += 1
-    click.echo(f"{count} files in {folder}/", err=True)
+        files |= files_of(case)
+    write_files(folder, files)
+    click.echo(f"{len(files)} files in {folder}/", err=True)

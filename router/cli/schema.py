@@ -8,7 +8,7 @@ from typing import cast
 import click
 
 from router.authoring.schema import FILES, KINDS, Kind, schema, schema_text
-from router.cli.output import print_json
+from router.cli.output import print_json, write_files
 
 
 @click.command("schema")
@@ -35,7 +35,5 @@ def command(kind: str, folder: str | None) -> None:
         print_json(schema(cast("Kind", kind)))
         return
     target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for of, name in FILES.items():
-        (target / name).write_text(schema_text(of), "utf-8")
+    write_files(target, {name: schema_text(of).encode() for of, name in FILES.items()})
     click.echo(f"{len(FILES)} schemas in {target}/")
