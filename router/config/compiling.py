@@ -1,4 +1,4 @@
-"""Compiles templates and expressions with a clock, which the pure rooms don't have."""
+"""Compiles templates and expressions with what the pure rooms don't have: a clock, and plugins."""
 
 from __future__ import annotations
 
@@ -8,27 +8,49 @@ from typing import Any
 
 from router import templating
 from router.events import Event
+from router.kinds import Plugins, UnknownKind
 from router.problems import Position, Problems
-from router.templating import Limits, Template, TemplateFile, Value
+from router.templating import (
+    Environments,
+    Limits,
+    Template,
+    TemplateFile,
+    Value,
+    mistake_in_filter,
+)
 
 LIMITS = Limits(monotonic=monotonic)
 """Of every rendering in the daemon and the tools: output, turns of loops, and a second."""
+
+FILTERS = Plugins("router.filters", mistake_in_filter)
+"""Filters that installed plugins add to templates."""
+
+
+def _find_filter(name: str) -> Callable[..., Any] | None:
+    try:
+        return FILTERS.load(name)
+    except UnknownKind:
+        return None
+
+
+ENVIRONMENTS = Environments.offering(_find_filter)
+"""Of every template of this process: what is installed stays the same for its life."""
 
 
 def load_template(
     name: str, files: Mapping[str, TemplateFile], problems: Problems
 ) -> Template | None:
     """See :func:`router.templating.load_template`."""
-    return templating.load_template(name, files, problems, LIMITS)
+    return templating.load_template(name, files, problems, LIMITS, ENVIRONMENTS)
 
 
 def compile_value(value: Any, at: Position, problems: Problems) -> Value:
     """See :func:`router.templating.compile_value`."""
-    return templating.compile_value(value, at, problems, limits=LIMITS)
+    return templating.compile_value(value, at, problems, limits=LIMITS, environments=ENVIRONMENTS)
 
 
 def compile_expression(
     text: str, at: Position, problems: Problems
 ) -> Callable[[Event], Any] | None:
     """See :func:`router.templating.compile_expression`."""
-    return templating.compile_expression(text, at, problems, LIMITS)
+    return templating.compile_expression(text, at, problems, LIMITS, ENVIRONMENTS)

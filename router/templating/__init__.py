@@ -1,7 +1,9 @@
 """Templates: texts, layouts and samples in, messages out. Pure: another room reads the files."""
 
+from router.templating.added import FindFilter, mistake_in_filter
 from router.templating.check import check_template
 from router.templating.codes import CODES, RenderError
+from router.templating.environment import Environments
 from router.templating.expressions import Value, compile_expression, compile_value
 from router.templating.limits import Limits
 from router.templating.load import TemplateFile, load_template
@@ -14,6 +16,8 @@ __all__ = [
     "CODES",
     "TYPES",
     "VIEW_NAMES",
+    "Environments",
+    "FindFilter",
     "FoundLocale",
     "Limits",
     "Locales",
@@ -28,4 +32,5 @@ __all__ = [
     "compile_expression",
     "compile_value",
     "load_template",
+    "mistake_in_filter",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from router.events import Event
 from router.nodes import Node
 from router.problems import Position, Problems
+from router.templating.environment import BUILT_IN, Environments
 from router.templating.limits import LIMITS, Limits, Meter
 from router.templating.locales import cldr_locale, time_zone
 from router.templating.names import GLOBALS
@@ -77,6 +78,7 @@ def compile_value(
     problems: Problems,
     names: frozenset[str] = VIEW_NAMES,
     limits: Limits = LIMITS,
+    environments: Environments = BUILT_IN,
 ) -> Value:
     """A value of a route, compiled.
 
@@ -85,62 +87,65 @@ def compile_value(
         at: Where it stands.
         problems: Takes every mistake; the value is a literal then.
         names: Names that expressions may read, besides ``link`` and ``range``.
+        environments: Those with further filters, if there are any.
     """
+    compiler = _Compiler(problems, names, limits, environments)
     if isinstance(text_or_plain, Node):
-        return _compile_node(text_or_plain, problems, names, limits)
-    match text_or_plain:
-        case str() if "{{" in text_or_plain:
-            return _compile_string(text_or_plain, at, problems, names, limits)
-        case Mapping():
-            entries = {
-                str(key): compile_value(value, at, problems, names, limits)
-                for key, value in text_or_plain.items()
-            }
-            return _composed(entries, at, limits)
-        case list() | tuple():
-            items = tuple(compile_value(v, at, problems, names, limits) for v in text_or_plain)
-            return _composed(items, at, limits)
-        case _:
-            return Value(at, text_or_plain)
+        return compiler.node(text_or_plain)
+    return compiler.plain(text_or_plain, at)
 
 
-def _compile_node(node: Node, problems: Problems, names: frozenset[str], limits: Limits) -> Value:
-    if node.is_mapping:
-        entries = {
-            key: _compile_node(child, problems, names, limits) for key, child in node.items()
-        }
-        return _composed(entries, node.at, limits)
-    if node.is_sequence:
-        items = tuple(_compile_node(child, problems, names, limits) for child in node.nodes)
-        return _composed(items, node.at, limits)
-    return compile_value(node.value, node.at, problems, names, limits)
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    problems: Problems
+    names: frozenset[str]
+    limits: Limits
+    environments: Environments
 
+    def plain(self, value: Any, at: Position) -> Value:
+        match value:
+            case str() if "{{" in value:
+                return self._string(value, at)
+            case Mapping():
+                entries = {str(key): self.plain(one, at) for key, one in value.items()}
+                return self._composed(entries, at)
+            case list() | tuple():
+                return self._composed(tuple(self.plain(one, at) for one in value), at)
+            case _:
+                return Value(at, value)
 
-def _composed(
-    items: Mapping[str, Value] | tuple[Value, ...], at: Position, limits: Limits
-) -> Value:
-    if isinstance(items, tuple):
-        parts, literal = list(items), [item.literal for item in items]
-    else:
-        parts, literal = list(items.values()), {key: v.literal for key, v in items.items()}
-    if all(part.is_literal for part in parts):
-        return Value(at, literal)
-    names = frozenset[str]().union(*(part.names for part in parts))
-    return Value(at, literal, False, names, None, items, limits)
+    def node(self, node: Node) -> Value:
+        if node.is_mapping:
+            entries = {key: self.node(child) for key, child in node.items()}
+            return self._composed(entries, node.at)
+        if node.is_sequence:
+            return self._composed(tuple(self.node(child) for child in node.nodes), node.at)
+        return self.plain(node.value, node.at)
 
+    def _composed(self, items: Mapping[str, Value] | tuple[Value, ...], at: Position) -> Value:
+        if isinstance(items, tuple):
+            parts, literal = list(items), [item.literal for item in items]
+        else:
+            parts, literal = list(items.values()), {key: v.literal for key, v in items.items()}
+        if all(part.is_literal for part in parts):
+            return Value(at, literal)
+        names = frozenset[str]().union(*(part.names for part in parts))
+        return Value(at, literal, False, names, None, items, self.limits)
 
-def _compile_string(
-    text: str, at: Position, problems: Problems, names: frozenset[str], limits: Limits
-) -> Value:
-    piece = compile_native(Snippet.at(text, at), problems)
-    if piece is None:
-        return Value(at, text)
-    check_names(piece, names | GLOBALS.keys(), FIELDS, problems)
-    return Value(at, text, False, piece.names, piece, None, limits)
+    def _string(self, text: str, at: Position) -> Value:
+        piece = compile_native(Snippet.at(text, at), self.problems, self.environments)
+        if piece is None:
+            return Value(at, text)
+        check_names(piece, self.names | GLOBALS.keys(), FIELDS, self.problems)
+        return Value(at, text, False, piece.names, piece, None, self.limits)
 
 
 def compile_expression(
-    text: str, at: Position, problems: Problems, limits: Limits = LIMITS
+    text: str,
+    at: Position,
+    problems: Problems,
+    limits: Limits = LIMITS,
+    environments: Environments = BUILT_IN,
 ) -> Callable[[Event], Any] | None:
     """A bare expression over an event, as in ``when: data.total > 2 * data.limit``.
 
@@ -150,7 +155,7 @@ def compile_expression(
     if "{{" in text:
         problems.error("T120", "write the bare expression, without {{ }}", at)
         return None
-    piece = compile_native(Snippet.at(text, at), problems, bare=True)
+    piece = compile_native(Snippet.at(text, at), problems, environments, bare=True)
     if piece is None:
         return None
     known = frozenset({"event", *EVENT_FIELDS})

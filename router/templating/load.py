@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from router.nodes import Node
 from router.problems import Position, Problems, Severity, Source, did_you_mean
+from router.templating.environment import BUILT_IN, Environments
 from router.templating.layout_fields import Bounds
 from router.templating.layouts import Layout
 from router.templating.limits import LIMITS, Limits
@@ -74,6 +75,7 @@ def load_template(
     files: Mapping[str, TemplateFile],
     problems: Problems,
     limits: Limits = LIMITS,
+    environments: Environments = BUILT_IN,
 ) -> Template | None:
     """The template made of a folder's files, by their paths inside it.
 
@@ -81,6 +83,7 @@ def load_template(
         files: ``template.yaml``, ``texts/ru.txt``, ``email.html``, ``email.kk.html``,
             ``samples/first.yaml`` …; Markdown files and names that start with a dot are ignored.
         problems: Takes every mistake.
+        environments: Those with further filters, if there are any.
 
     Returns:
         None if there was an error.
@@ -93,9 +96,9 @@ def load_template(
         return None
     settings = parse_settings(about.node, problems)
     folder = _sort(files, problems)
-    texts = _texts(folder.texts, problems)
+    texts = _texts(folder.texts, problems, environments)
     check_files(texts, settings.locales, settings.locale_at, problems)
-    layouts = _layouts(folder.layouts, settings.bounds, problems)
+    layouts = _layouts(folder.layouts, settings.bounds, problems, environments)
     if not folder.layouts:
         channels = "email.html, push.txt, chat.html, webhook.json"
         problems.error("T106", f"no layout: write one of {channels}", about.start)
@@ -171,11 +174,13 @@ def _sort_layout(
         problems.error("T103", "write email.html or email.mjml, not both", file.start)
 
 
-def _texts(files: Mapping[str, TemplateFile], problems: Problems) -> dict[str, TextFile]:
+def _texts(
+    files: Mapping[str, TemplateFile], problems: Problems, environments: Environments
+) -> dict[str, TextFile]:
     compiled: dict[str, TextFile] = {}
     for locale, file in files.items():
         fields = parse_fields(file.source, 0, len(file.source.lines), problems)
-        compiled[locale] = compile_file(locale, file.start, fields, problems)
+        compiled[locale] = compile_file(locale, file.start, fields, problems, environments)
     return compiled
 
 
@@ -183,6 +188,7 @@ def _layouts(
     channels: Mapping[str, Mapping[str, LocaleFiles]],
     bounds: Mapping[str, Bounds],
     problems: Problems,
+    environments: Environments,
 ) -> dict[str, dict[str, Layout]]:
     made: dict[str, dict[str, Layout]] = {}
     for channel, by_locale in channels.items():
@@ -193,7 +199,7 @@ def _layouts(
             problems.error("T106", message, some.body.start)
         for locale, files in by_locale.items():
             limits = bounds.get(channel, Bounds())
-            layout = compile_layout(channel, files, general, limits, problems)
+            layout = compile_layout(channel, files, general, limits, problems, environments)
             if layout:
                 made.setdefault(channel, {})[locale] = layout
     return made
