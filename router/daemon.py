@@ -34,15 +34,19 @@ from router.delivery import (
     By,
     Dispatcher,
     Intake,
+    Lanes,
     Outbox,
     Publisher,
     Resumer,
     Settler,
+    SpillBudget,
+    Topics,
+    WatchedLedger,
     Window,
 )
-from router.delivery.lanes import Lanes, SpillBudget
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
+from router.events import DecodeConfig
 from router.ledger import KINDS as LEDGERS
 from router.ledger import Ledger, LedgerDown, Stats
 from router.planning import Ruleset
@@ -159,9 +163,10 @@ class Daemon:
         async with AsyncExitStack() as stack:
             ledger_kind = LEDGERS.load(project.ledger.type)
             owner = f"{socket.gethostname()}-{os.getpid()}"
-            self.ledger: Ledger = await stack.enter_async_context(
+            opened: Ledger = await stack.enter_async_context(
                 ledger_kind.open(project.ledger, owner=owner, clock=clock)
             )
+            self.ledger = WatchedLedger(opened, clock, self.metrics)
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
             directory = DIRECTORIES.load(project.directory.type)
             profiles: Directory = await stack.enter_async_context(
@@ -182,9 +187,9 @@ class Daemon:
             )
             self._resumer = Resumer(
                 self.dispatcher,
-                {name: source.decode for name, source in project.sources.items()},
+                _decodings(project),
                 self.settler,
-                Outbox(publisher, clock),
+                Outbox(publisher, clock, self._random),
                 clock,
                 self.metrics,
                 self._random,
@@ -199,6 +204,7 @@ class Daemon:
             await self._serve_admin(tasks)
         tasks.start_soon(self.settler.run)
         await self._lanes.apply(project.sinks, _digests(project), tasks)
+        tasks.start_soon(self._lanes.obey_gates)
         tasks.start_soon(self._resumer.run)
         tasks.start_soon(self._housekeeping)
         for name, config in project.sources.items():
@@ -232,6 +238,7 @@ class Daemon:
                 feed.intake.stop()
             while not all(feed.ended for feed in self._feeds.values()):
                 await self._clock.sleep(0.02)
+            await self._resumer.stop()
             self._lanes.close()
             await self._lanes.drained()
             await self.settler.flush()
@@ -245,11 +252,12 @@ class Daemon:
         intake = Intake(
             name,
             config.decode,
-            self.project.dead_letters.replay_topic,
+            Topics(self.project.dead_letters.replay_topic, self.project.dead_letters.topic),
             Window(settings.window_records, settings.window_bytes, settings.total_bytes),
             self.dispatcher,
             self._clock,
             self.metrics,
+            retention_s=self.project.ledger.retention,
             drain_s=settings.drain,
         )
         feed = _Feed(intake, self.project.part_hashes[f"sources.{name}"])
@@ -301,6 +309,7 @@ class Daemon:
         stats = await self.ledger.stats()
         self.stats = stats
         self._budget.update(stats.backlog, stats.backlog_bytes)
+        self._lanes.look_for_parked(stats.backlog)
         self.metrics.schedule(
             {(str(kind), str(state)): n for (kind, state), n in stats.rows.items()},
             stats.backlog,
@@ -345,17 +354,28 @@ class Daemon:
                 return ReloadReport("unchanged", old.hash, problems=problems)
             changed = _changed(old, new)
             rules = await run_sync(_rules, new)
+            await self._apply_sinks(new)
             self.project = new
             self.dispatcher.rules = rules
-            await self._lanes.apply(new.sinks, _digests(new), self._tasks)
+            self._resumer.use(_decodings(new))
             self._apply_sources(new)
             self.metrics.reloaded("applied", new.hash, self._clock.now())
             log.info("reloaded: %s", ", ".join(changed))
             return ReloadReport("applied", new.hash, changed, problems)
 
+    async def _apply_sinks(self, project: Project) -> None:
+        """Opens, replaces and closes lanes; waits while the ledger is down."""
+        while True:
+            try:
+                await self._lanes.apply(project.sinks, _digests(project), self._tasks)
+            except LedgerDown:
+                await self._clock.sleep(1.0)
+            else:
+                return
+
     def _apply_sources(self, project: Project) -> None:
         for name, feed in self._feeds.items():
-            if feed.digest != project.part_hashes.get(f"sources.{name}"):
+            if not feed.is_leaving and feed.digest != project.part_hashes.get(f"sources.{name}"):
                 feed.is_leaving = True
                 self._tasks.start_soon(self._replace_source, name, feed)
         for name, config in project.sources.items():
@@ -367,6 +387,8 @@ class Daemon:
         feed.intake.stop()
         while not feed.ended:
             await self._clock.sleep(0.05)
+        if self._stopping.is_set():
+            return
         del self._feeds[name]
         if config := self.project.sources.get(name):
             self._start_source(name, config, self._tasks)
@@ -406,7 +428,7 @@ class Daemon:
 
     def is_ready(self) -> tuple[bool, str]:
         """Joined to every group, and the ledger is writable."""
-        if not self.settler.is_up:
+        if not self.ledger.is_up:
             return False, "the ledger is down"
         for name, feed in self._feeds.items():
             if not feed.ended and (feed.source is None or not feed.source.is_joined):
@@ -457,6 +479,10 @@ def _rules(project: Project) -> Ruleset:
 
 def _digests(project: Project) -> dict[str, str]:
     return {name: project.part_hashes[f"sinks.{name}"] for name in project.sinks}
+
+
+def _decodings(project: Project) -> dict[str, DecodeConfig]:
+    return {name: source.decode for name, source in project.sources.items()}
 
 
 def _changed(old: Project, new: Project) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import final
 
 _SLICES = 10
+_SHORTEST_S = 0.1
 
 
 @final
@@ -15,8 +16,8 @@ class Failures:
     def __init__(self, *, share: float, at_least: int, window: float) -> None:
         self._share = share
         self._at_least = at_least
-        self._slice_s = window / _SLICES
-        self._slices: deque[list[float]] = deque(maxlen=_SLICES)
+        self._slice_s = max(window, _SHORTEST_S) / _SLICES
+        self._slices: deque[list[float]] = deque(maxlen=_SLICES + 1)
 
     def count(self, failed: bool, now: float) -> bool:
         """Counts one attempt; True if the breaker should open now."""
@@ -31,7 +32,7 @@ class Failures:
         oldest = now - self._slice_s * _SLICES
         attempts = failures = 0.0
         for at, tried, lost in self._slices:
-            if at >= oldest:
+            if at + self._slice_s > oldest:
                 attempts += tried
                 failures += lost
         return attempts >= self._at_least and failures / attempts >= self._share

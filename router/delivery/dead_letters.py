@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Protocol, final
 
 from router.clock import Clock
@@ -29,6 +30,8 @@ DEAD_LETTERS = "@dead-letters"
 """The internal sink that dead letters leave through."""
 
 _WAITS = Waits(first=1.0, factor=2.0, cap=60.0, give_up=float("inf"))
+_ALONE_AFTER = 3
+_GIVES_UP_AFTER = 3
 
 
 class PublishFailed(Exception):
@@ -47,12 +50,12 @@ class Publisher(Protocol):
         ...
 
 
-def dead_letter_row(job: Job, reason: Reason, now: float, stage: str = "send") -> Row:
+def dead_letter_row(job: Job, reason: Reason, now: float) -> Row:
     """The dead letter of a delivery. Each time it dies it is a new one."""
     letter = DeadLetter(
         record=job.record,
         reason=reason,
-        stage=stage,
+        stage="render" if job.message is None else "send",
         route=job.route,
         step=job.step,
         sink=job.sink,
@@ -110,26 +113,40 @@ def _row(key: bytes, letter: DeadLetter, event_time: float) -> Row:
 class Outbox:
     """Publishes dead letters that came out of the schedule."""
 
-    def __init__(self, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, publisher: Publisher, clock: Clock, random: Random) -> None:
         self._publisher = publisher
         self._clock = clock
+        self._random = random
 
-    async def publish(self, rows: Sequence[Row], jitter: float) -> list[Row]:
-        """The rows as they shall stand now: delivered, or due again later."""
-        letters = [dead_letter_from_line(row.blob) for row in rows if row.blob is not None]
+    async def publish(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows as they shall stand now: delivered, or due again later.
+
+        One that has failed before goes alone, so that a letter that is never taken does not
+        keep back those that happen to be due with it.
+        """
+        done = await self._together([row for row in rows if row.attempts < _ALONE_AFTER])
+        alone = [row for row in rows if row.attempts >= _ALONE_AFTER]
+        failures = 0
+        while alone and failures < _GIVES_UP_AFTER:
+            ended = await self._together([alone.pop(0)])
+            failures = failures + 1 if ended[0].state is State.SCHEDULED else 0
+            done += ended
+        return done + [self._later(row) for row in alone]
+
+    async def _together(self, rows: Sequence[Row]) -> list[Row]:
+        if not rows:
+            return []
         try:
-            await self._publisher.publish(letters)
-            reached(Stage.PUBLISHED)
+            await self._publisher.publish(
+                [dead_letter_from_line(row.blob) for row in rows if row.blob is not None]
+            )
         except PublishFailed as error:
             log.warning("%d dead letters wait, they could not be published: %s", len(rows), error)
-            now = self._clock.now()
-            return [
-                replace(
-                    row,
-                    state=State.SCHEDULED,
-                    attempts=row.attempts + 1,
-                    due=now + backoff(row.attempts + 1, _WAITS, jitter),
-                )
-                for row in rows
-            ]
+            return [self._later(row) for row in rows]
+        reached(Stage.PUBLISHED)
         return [replace(row, state=State.DELIVERED, blob=None) for row in rows]
+
+    def _later(self, row: Row) -> Row:
+        attempts = row.attempts + 1
+        due = self._clock.now() + backoff(attempts, _WAITS, self._random.random())
+        return replace(row, state=State.SCHEDULED, attempts=attempts, due=due)

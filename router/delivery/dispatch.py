@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import anyio
+
 from router.clock import Clock
+from router.delivery.books import book_new
 from router.delivery.dead_letters import event_dead_letter_row
-from router.delivery.fallbacks import suppressed_row
-from router.delivery.inputs import input_row
-from router.delivery.job import Job, event_hash, job_of
+from router.delivery.fallbacks import unreachable_starts
+from router.delivery.input_rows import input_row
+from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
 from router.delivery.offsets import Ticket
-from router.delivery.settling import Settler, book_row
+from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
 from router.events import Event, Replay
-from router.ledger import LedgerDown, Row, Settle, State
+from router.ledger import Row, Settle, State
 from router.messages import Reason
 from router.planning import (
     UNREACHABLE,
@@ -31,16 +34,17 @@ from router.planning import (
     Route,
     Ruleset,
     Scheduled,
+    Suppressed,
     derived_key,
     plan,
     record_hash,
 )
-from router.planning import render as render_message
-from router.recipients import Directory, Found
+from router.recipients import Directory, Found, Unavailable
 from router.telemetry import Metrics
-from router.templating import RenderError
 
 log = logging.getLogger("router.delivery")
+
+_LOOKUP_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Work:
     """A route that matched an event, for some of its recipients.
 
     Attributes:
+        rules: The configuration that matched it; it ends under the same.
         source: The source's name.
         replay: What a replay asked for, or None.
         with_event_steps: Steps that run once per event belong to it too.
@@ -55,6 +60,7 @@ class Work:
 
     event: Event
     route: Route
+    rules: Ruleset
     drafts: tuple[Draft, ...]
     ticket: Ticket
     source: str
@@ -62,9 +68,23 @@ class Work:
     with_event_steps: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A delivery that starts now, and what the ledger knows of it."""
+
+    delivery: Delivery
+    work: Work
+    row: Row | None = None
+
+
 @final
 class Dispatcher:
-    """Plans work and hands it to lanes; holds what all sources share."""
+    """Plans work and hands it to lanes; holds what all sources share.
+
+    Attributes:
+        lanes: By the sink's name.
+        retiring: Lanes that were replaced and still send what they have claimed.
+    """
 
     def __init__(
         self,
@@ -78,19 +98,17 @@ class Dispatcher:
         self.directory = directory
         self.settler = settler
         self.lanes: dict[str, Lane] = {}
-        self._ledger = settler.ledger
+        self.retiring: set[Lane] = set()
+        self.ledger = settler.ledger
         self._clock = clock
         self._metrics = metrics
+        self._counted: tuple[Ruleset, Counter[Hashable]] = (rules, Counter())
+        settler.contested = self._claim_first
 
     @property
     def has_room(self) -> bool:
         """No lane is over its capacity, and the ledger takes outcomes."""
-        return self.settler.is_up and not any(lane.is_full for lane in self.lanes.values())
-
-    def ledger_failed(self, error: LedgerDown) -> None:
-        if self.settler.is_up:
-            log.error("the ledger is down, nothing is taken in: %s", error)
-        self._metrics.ledger_up(False)
+        return self.ledger.is_up and not any(lane.is_full for lane in self.lanes.values())
 
     # Plan ---------------------------------------------------------------------------------------
 
@@ -103,116 +121,119 @@ class Dispatcher:
             LedgerDown: nothing was put anywhere; plan again later.
         """
         profiles = await self.profiles(d.id for work in works for d in work.drafts)
-        heads: list[tuple[Delivery, Work]] = []
         outcomes: list[tuple[Work, Planned]] = []
+        starting: list[_Head] = []
         for work in works:
             planned = plan(
                 work.route,
                 work.event,
                 work.drafts,
                 [profiles[d.id] for d in work.drafts],
-                self.rules.divert,
+                work.rules.divert,
                 with_event_steps=work.with_event_steps,
             )
             outcomes.append((work, planned))
-            heads += [
-                (head, work)
-                for delivery in planned.deliveries
-                for head in with_started(delivery)
-                if _is_asked_for(work.replay, head)
-            ]
-        rows = await self._ledger.lookup([head.key for head, _ in heads])
-        reached(Stage.LOOKED_UP)
-        known = [(h, w, r) for (h, w), r in zip(heads, rows, strict=True)]
-        known += await self._late_fallbacks(known)
-        await self._replay_dead(known)
+            starting += [_Head(delivery, work) for delivery in _asked_for(work, planned)]
+        heads: list[_Head] = []
+        while starting:
+            known = await self._look_up(starting)
+            heads += known
+            starting = [follower for head in known for follower in _started_with(head)]
+        revived = await self._revive(heads)
         for work, planned in outcomes:
             self._settle_unplanned(work, planned)
-        self._put(known)
+        self._put(heads, revived)
         for work in works:
             work.ticket.release()
 
     async def profiles(self, ids: Iterable[str]) -> dict[str, Found]:
-        """The directory's answer for each id, asked once for all."""
+        """The directory's answer for each id, asked once for all; a directory that fails in
+        whatever way is unavailable."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
-        return dict(zip(wanted, await self.directory.lookup(wanted), strict=True))
+        reason = Reason("directory_timeout", "no answer in time")
+        try:
+            with anyio.fail_after(_LOOKUP_S):
+                return dict(zip(wanted, await self.directory.lookup(wanted), strict=True))
+        except TimeoutError:
+            log.warning("the directory gave no answer in %gs", _LOOKUP_S)
+        except Exception as error:
+            log.exception("the directory has a bug")
+            reason = Reason("directory_bug", type(error).__name__)
+        return dict.fromkeys(wanted, Unavailable(reason))
 
-    async def _late_fallbacks(
-        self, known: Sequence[tuple[Delivery, Work, Row | None]]
-    ) -> list[tuple[Delivery, Work, Row | None]]:
-        """Fallbacks of deliveries that an earlier run found unreachable, though now they are not:
-        it may have ended before it started them."""
-        found: list[tuple[Delivery, Work, Row | None]] = []
-        for delivery, work, row in known:
-            if delivery.barred is None and row is not None and _was_unreachable(row):
-                heads = list(_unreachable_starts(delivery))
-                rows = await self._ledger.lookup([h.key for h in heads])
-                found += [(h, work, r) for h, r in zip(heads, rows, strict=True)]
-        return found
+    async def _look_up(self, heads: Sequence[_Head]) -> list[_Head]:
+        rows = await self.ledger.lookup([head.delivery.key for head in heads])
+        reached(Stage.LOOKED_UP)
+        return [_Head(h.delivery, h.work, row) for h, row in zip(heads, rows, strict=True)]
 
-    async def _replay_dead(self, known: Sequence[tuple[Delivery, Work, Row | None]]) -> None:
-        """A replay revives the dead deliveries it asks for."""
+    async def _revive(self, heads: Sequence[_Head]) -> set[bytes]:
+        """A replay revives the dead deliveries it asks for; their keys."""
         keys = [
-            delivery.key
-            for delivery, work, row in known
-            if work.replay is not None and row is not None and row.state is State.DEAD
+            head.delivery.key
+            for head in heads
+            if head.work.replay is not None and head.row and head.row.state is State.DEAD
         ]
-        if keys:
-            await self._ledger.reschedule(keys, self._clock.now())
-            self.settler.soon_due.set()
+        if not keys:
+            return set()
+        answers = await self.ledger.reschedule(keys, self._clock.now())
+        self.settler.changed.give()
+        return {key for key, is_revived in zip(keys, answers, strict=True) if is_revived}
 
-    def _put(self, known: Sequence[tuple[Delivery, Work, Row | None]]) -> None:
+    def _put(self, heads: Sequence[_Head], revived: set[bytes]) -> None:
         by_sink: dict[str, list[Job]] = defaultdict(list)
-        for delivery, work, row in known:
-            route = self._metrics.route(delivery.route.id)
-            account = route.sink(delivery.step.sink)
+        for head in heads:
+            delivery, row, ticket = head.delivery, head.row, head.work.ticket
+            account = self._metrics.route(delivery.route.id).sink(delivery.step.sink)
             account.planned()
             if row is not None and row.state.settles:
-                account.duplicate()
-                self._note_duplicate(row, work)
+                if delivery.key in revived:
+                    account.scheduled("replay")
+                else:
+                    account.duplicate()
+                    self._note_duplicate(row, head.work)
                 continue
-            work.ticket.hold()
-            if delivery.barred is not None:
-                self._suppress(delivery, delivery.barred, work.ticket)
+            ticket.hold()
+            job = job_of(delivery, head.work.rules, ticket)
+            job.is_contested = row is not None
+            if delivery.barred is not None and row is None:
+                self.settler.settle(job, Suppressed(delivery.barred))
             else:
-                by_sink[delivery.step.sink].append(job_of(delivery, self.rules, work.ticket))
+                by_sink[job.sink].append(job)
         for sink, jobs in by_sink.items():
             self.put(sink, jobs)
 
-    def put(self, sink: str, jobs: list[Job]) -> None:
+    def put(self, sink: str, jobs: Sequence[Job]) -> None:
         """Hands jobs to their lane; without one they wait in the schedule."""
         if lane := self.lanes.get(sink):
             lane.put(jobs)
             return
         now = self._clock.now()
         for job in jobs:
-            try:
-                if job.message is None and job.delivery is not None and job.rules is not None:
-                    job.message = render_message(job.delivery, job.rules.templates, now)
-            except RenderError as error:
-                self.settler.settle(job, Dead(Reason("render_failed", str(error))))
+            if job.message is None and (reason := render_job(job, now)):
+                self.settler.settle(job, Dead(reason))
             else:
                 self.settler.settle(job, Scheduled(now, Reason("no_sink", "the sink is gone")))
+
+    def _claim_first(self, job: Job) -> None:
+        """Somebody has a claim of it: only a claim of our own can tell what becomes of it."""
+        job.is_contested = True
+        if lane := self.lanes.get(job.sink):
+            lane.put([job])
+        else:
+            log.error("a delivery waits for sink %s, which is gone: restart", job.sink)
 
     def _note_duplicate(self, row: Row, work: Work) -> None:
         if row.event_hash and row.event_hash != event_hash(work.event):
             self._metrics.duplicate_event()
-        if not self._ledger.is_durable and not row.state.is_final:
-            work.ticket.hold()
-            self.settler.park(row.key, work.ticket)
-
-    def _suppress(self, delivery: Delivery, reason: Reason, ticket: Ticket | None) -> None:
-        account = self._metrics.route(delivery.route.id).sink(delivery.step.sink)
-        settle = Settle(suppressed_row(delivery, reason))
-        self.settler.write(settle, ticket, lambda _: account.suppressed(reason.code))
+        work.ticket.hold()
+        self.settler.duplicate(row.key, row.state, work.ticket)
 
     # What can't be planned ----------------------------------------------------------------------
 
     def _settle_unplanned(self, work: Work, planned: Planned) -> None:
-        for failure in planned.failures:
-            self.fail(failure, work.event, work.ticket, work.replay)
+        self.fail_all(planned.failures, work.event, work.ticket, work.replay)
         for failure in planned.suppressed:
             self.fail(failure, work.event, work.ticket, work.replay, state=State.SUPPRESSED)
         if planned.waiting and planned.why_waiting is not None:
@@ -228,6 +249,22 @@ class Dispatcher:
             work.ticket.hold()
             self.settler.write(Settle(row), work.ticket)
 
+    def fail_all(
+        self,
+        failures: Sequence[Failure],
+        event: Event,
+        ticket: Ticket | None,
+        replay: Replay | None,
+    ) -> None:
+        """Settles recipients that can't be planned: those that die for one reason share a dead
+        letter."""
+        grouped: dict[Reason, list[Failure]] = defaultdict(list)
+        for failure in failures:
+            grouped[failure.reason].append(failure)
+        for group in grouped.values():
+            for index, failure in enumerate(group):
+                self.fail(failure, event, ticket, replay, dying=0 if index else len(group))
+
     def fail(
         self,
         failure: Failure,
@@ -236,8 +273,13 @@ class Dispatcher:
         replay: Replay | None,
         *,
         state: State = State.DEAD,
+        dying: int = 1,
     ) -> None:
-        """Settles a route, or one recipient of it, that can't be planned."""
+        """Settles a route, or one recipient of it, that can't be planned.
+
+        Args:
+            dying: How many recipients its dead letter stands for; 0 writes none.
+        """
         route = failure.route
         account = self._metrics.route(route.id).sink("")
         hop = replay.hop if replay else 0
@@ -250,43 +292,83 @@ class Dispatcher:
             position=event.record.position,
             reason=failure.reason,
         )
-        letter = event_dead_letter_row(
-            event.record,
-            failure.reason,
-            self._clock.now(),
-            stage="recipients",
-            identity=event.identity,
-            route=route.id,
-            member=failure.member,
-            hop=hop,
-        )
-        settle = Settle(row, follow_ups=(letter,) if state is State.DEAD else ())
+        letters: tuple[Row, ...] = ()
+        if state is State.DEAD and dying:
+            letter = event_dead_letter_row(
+                event.record,
+                _shared(failure.reason, dying),
+                self._clock.now(),
+                stage="recipients",
+                identity=event.identity,
+                route=route.id,
+                member=failure.member,
+                hop=hop,
+            )
+            letters = (letter,)
         if ticket is not None:
             ticket.hold()
-        self.settler.write(settle, ticket, lambda _: book_row(account, row))
+
+        def done(is_ours: bool) -> None:
+            if is_ours:
+                book_new(account, row)
+            else:
+                account.planned()
+                account.duplicate()
+
+        self.settler.write(Settle(row, follow_ups=letters), ticket, done=done)
 
     # Letting go ---------------------------------------------------------------------------------
 
     async def let_go(self) -> None:
         """Drops unclaimed work of partitions that leave, waits for their claimed work."""
-        for lane in self.lanes.values():
+        lanes = [*self.lanes.values(), *self.retiring]
+        for lane in lanes:
             lane.withdraw()
-        for lane in self.lanes.values():
+        for lane in lanes:
             await lane.drained(withdrawn=True)
         await self.settler.flush()
 
+    def count_expression_errors(self) -> None:
+        """Conditions that could not be evaluated since last asked, into the routes' metrics."""
+        rules = self.rules
+        counted = self._counted[1] if self._counted[0] is rules else Counter[Hashable]()
+        found = Counter(rules.matcher.expression_errors_by_route)
+        for route, count in (found - counted).items():
+            self._metrics.route(str(route)).expression_error(count)
+        self._counted = rules, found
 
-def with_started(delivery: Delivery) -> Iterable[Delivery]:
-    """A delivery and, where it is unreachable, the fallbacks that start with it."""
+
+def with_fallbacks(delivery: Delivery) -> Iterable[Delivery]:
+    """A delivery and everything that could start after it."""
     yield delivery
-    if delivery.barred is UNREACHABLE:
-        yield from _unreachable_starts(delivery)
-
-
-def _unreachable_starts(delivery: Delivery) -> Iterable[Delivery]:
     for fallback in delivery.fallbacks:
-        if Cause.UNREACHABLE in fallback.step.causes:
-            yield from with_started(fallback)
+        yield from with_fallbacks(fallback)
+
+
+def _asked_for(work: Work, planned: Planned) -> list[Delivery]:
+    """The deliveries to start with: all primaries, or exactly what a replay names."""
+    replay = work.replay
+    if replay is None:
+        return list(planned.deliveries)
+    everything = [d for primary in planned.deliveries for d in with_fallbacks(primary)]
+    if replay.delivery_key is not None:
+        return [d for d in everything if d.key == replay.delivery_key]
+    if not replay.routes or work.route.id in replay.routes:
+        return list(planned.deliveries)
+    return [d for d in everything if f"{work.route.id}/{d.step.id}" in replay.routes]
+
+
+def _started_with(head: _Head) -> list[_Head]:
+    """Fallbacks of a delivery that is unreachable, or was when an earlier run met it, which may
+    have ended before it started them."""
+    row = head.row
+    if row is None or not row.state.settles:
+        followers = unreachable_starts(head.delivery)
+    elif _was_unreachable(row):
+        followers = [f for f in head.delivery.fallbacks if Cause.UNREACHABLE in f.step.causes]
+    else:
+        followers = []
+    return [_Head(follower, head.work) for follower in followers]
 
 
 def _was_unreachable(row: Row) -> bool:
@@ -294,10 +376,5 @@ def _was_unreachable(row: Row) -> bool:
     return is_suppressed and row.reason is not None and row.reason.code == UNREACHABLE.code
 
 
-def _is_asked_for(replay: Replay | None, delivery: Delivery) -> bool:
-    if replay is None:
-        return True
-    if replay.delivery_key is not None:
-        return replay.delivery_key == delivery.key
-    names = (delivery.route.id, f"{delivery.route.id}/{delivery.step.id}")
-    return not replay.routes or any(name in replay.routes for name in names)
+def _shared(reason: Reason, count: int) -> Reason:
+    return reason if count == 1 else Reason(reason.code, f"{reason.text} ({count} recipients)")

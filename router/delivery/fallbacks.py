@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from router.delivery.dead_letters import dead_letter_row
-from router.delivery.job import Job, event_hash, job_of
+from router.delivery.job import Job, event_hash, job_of, render_job
 from router.ledger import Row, State
 from router.messages import Reason
-from router.planning import UNREACHABLE, Cause, Delivery, Ruleset, render
-from router.templating import RenderError
+from router.planning import UNREACHABLE, Cause, Delivery, Ruleset
+
+NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
 
 
 def started_rows(fallback: Delivery, rules: Ruleset, now: float) -> list[Row]:
@@ -19,43 +20,66 @@ def started_rows(fallback: Delivery, rules: Ruleset, now: float) -> list[Row]:
     One that is unreachable itself starts its own fallbacks; one that can be sent leaves them
     waiting.
     """
-    if fallback.barred is not None or fallback.target is None:
-        reason = fallback.barred or UNREACHABLE
-        rows = [suppressed_row(fallback, reason)]
-        if reason is UNREACHABLE:
-            for follower in fallback.fallbacks:
-                if Cause.UNREACHABLE in follower.step.causes:
-                    rows += started_rows(follower, rules, now)
+    if fallback.barred is not None:
+        rows = [suppressed_row(fallback, fallback.barred)]
+        for follower in unreachable_starts(fallback):
+            rows += started_rows(follower, rules, now)
         return rows
     job = job_of(fallback, rules, None)
-    try:
-        job.message = render(fallback, rules.templates, now)
-    except RenderError as error:
-        reason = Reason("render_failed", str(error))
+    if reason := render_job(job, now):
         dead = job.row(State.DEAD, reason=reason, with_blob=True)
-        return [dead, dead_letter_row(job, reason, now, stage="render")]
+        return [dead, dead_letter_row(job, reason, now)]
     followers = waiting_rows(job, fallback.fallbacks, rules, now)
-    job.waiting = tuple(row.sink for row in followers if row.wait_on == job.family)
     row = job.row(State.SCHEDULED, reason=Reason("fallback"), due=now, with_blob=True)
     return [row, *followers]
 
 
-def waiting_rows(job: Job, fallbacks: Sequence[Delivery], rules: Ruleset, now: float) -> list[Row]:
-    """The rows of fallbacks that wait for a delivery's end."""
+def waiting_rows(
+    job: Job,
+    fallbacks: Iterable[Delivery],
+    rules: Ruleset,
+    now: float,
+    causes: frozenset[Cause] | None = None,
+) -> list[Row]:
+    """The rows of fallbacks that wait for a delivery's end; the job notes their keys.
+
+    Where one is unreachable, those that stand in for it wait in its place, for its causes. One
+    that can't be rendered is tried again when it starts.
+    """
     rows: list[Row] = []
     for fallback in fallbacks:
-        first, *others = started_rows(fallback, rules, now)
-        if first.state is State.SCHEDULED:
-            first = replace(
-                first,
-                state=State.WAITING,
-                due=None,
-                wait_on=job.family,
-                waits_for=job.siblings,
-                starts_on=tuple(fallback.step.causes),
-            )
-        rows += [first, *others]
+        starts_on = causes or fallback.step.causes
+        if fallback.barred is not None:
+            rows.append(suppressed_row(fallback, fallback.barred))
+            rows += waiting_rows(job, unreachable_starts(fallback), rules, now, starts_on)
+            continue
+        waiting = job_of(fallback, rules, None)
+        render_job(waiting, now)
+        followers = waiting_rows(waiting, fallback.fallbacks, rules, now)
+        row = replace(
+            waiting.row(State.WAITING, reason=Reason("fallback"), with_blob=True),
+            wait_on=job.family,
+            waits_for=job.siblings,
+            starts_on=tuple(sorted(starts_on)),
+        )
+        rows += [row, *followers]
+    job.waiting = tuple(row.key for row in rows if row.state is State.WAITING)
     return rows
+
+
+def unneeded_rows(fallbacks: Sequence[Delivery]) -> list[Row]:
+    """The rows of fallbacks, and of theirs, that nothing will start any more."""
+    rows: list[Row] = []
+    for fallback in fallbacks:
+        rows += [suppressed_row(fallback, NOT_NEEDED), *unneeded_rows(fallback.fallbacks)]
+    return rows
+
+
+def unreachable_starts(delivery: Delivery) -> list[Delivery]:
+    """The fallbacks that start because this delivery has no address; none if it has one."""
+    if delivery.barred is not UNREACHABLE:
+        return []
+    return [f for f in delivery.fallbacks if Cause.UNREACHABLE in f.step.causes]
 
 
 def suppressed_row(delivery: Delivery, reason: Reason) -> Row:

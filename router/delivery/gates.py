@@ -1,14 +1,17 @@
 """Gates: the one mechanism for halt, pause, breaker and ``Retry-After``.
 
-A gate closes a sink or one target of it until a time. They are facts in the ledger, so that they
+A gate closes a sink or one target of it until a time. Gates are facts in the ledger, so that they
 outlive a restart and all replicas obey them. A halt or an open breaker lets one probe through when
 its time has come; what the probe says opens it or closes it again for longer.
+
+Every change of a gate has a version, later than what its author knew and by its clock, so that a
+replica that has just opened a gate does not obey the older word of another one to close it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, final
@@ -21,7 +24,11 @@ from router.messages import Reason
 PREFIX = "gate:"
 _HALT_PROBE_S = 30.0
 _HALT_PROBE_MOST_S = 600.0
+_PAUSE_S = 365 * 86400.0
 _KEEP_S = 30 * 86400.0
+_MOST_TARGETS = 10_000
+_MOST_BLAMED = 10_000
+_TO_BLAME = 3
 
 
 class By(StrEnum):
@@ -36,15 +43,16 @@ class By(StrEnum):
 _PROBED = frozenset({By.HALT, By.BREAKER})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Gate:
-    """A closed gate. Times are seconds since the epoch.
+    """A gate. Times are seconds since the epoch.
 
     Attributes:
         until: When it opens, or lets a probe through.
         strikes: How often in a row it was closed; a halt's probes grow rarer.
-        probing: A probe is under way.
         config: Hash of the sink's configuration a halt is bound to: a new one ends it.
+        version: Of this word about the gate; ``writer`` is the replica that wrote it.
+        is_open: It was opened again.
     """
 
     by: By
@@ -52,8 +60,10 @@ class Gate:
     until: float
     reason: Reason
     strikes: int = 1
-    probing: bool = False
     config: str = ""
+    version: int = 0
+    writer: str = ""
+    is_open: bool = False
 
 
 @final
@@ -62,18 +72,21 @@ class Gates:
 
     Args:
         config: Hash of the sink's configuration and secrets.
+        writer: Names this process.
     """
 
-    def __init__(self, sink: str, config: str) -> None:
+    def __init__(self, sink: str, config: str, writer: str = "") -> None:
         self.sink = sink
         self.config = config
-        self._sink_gates: dict[By, Gate] = {}
-        self._targets: dict[str, Gate] = {}
+        self._writer = writer
+        self._gates: dict[By, Gate] = {}
+        self._probing = False
+        self._words: dict[By, tuple[int, str]] = {}
+        self._targets: dict[str, float] = {}
         self._suspects: set[bytes] = set()
-        self._cleared: set[bytes] = set()
-        self._halts: list[tuple[float, float]] = []
+        self._blame: dict[bytes, int] = {}
+        self._halts: dict[float, float] = {}
         self._changed: list[Fact] = []
-        self._dropped: list[tuple[str, str]] = []
 
     # What may go --------------------------------------------------------------------------------
 
@@ -83,73 +96,76 @@ class Gates:
         A gate whose time has come but that wants a probe first still counts as closed while its
         probe is under way.
         """
+        if not self._gates:
+            return None
         found: Gate | None = None
-        for by, gate in list(self._sink_gates.items()):
+        for by, gate in list(self._gates.items()):
             if now >= gate.until and by not in _PROBED:
-                self._open(by)
-            elif (now < gate.until or gate.probing) and (found is None or gate.until > found.until):
+                del self._gates[by]
+            elif (now < gate.until or self._probing) and (
+                found is None or gate.until > found.until
+            ):
                 found = gate
         return found
 
     def wants_probe(self, now: float) -> bool:
         """One delivery, and no more, should go to see whether the sink works again."""
-        return any(
-            by in _PROBED and now >= gate.until and not gate.probing
-            for by, gate in self._sink_gates.items()
+        return not self._probing and any(
+            by in _PROBED and now >= gate.until for by, gate in self._gates.items()
         )
 
     def probe(self) -> None:
         """A probe is on its way."""
-        for by in _PROBED:
-            if gate := self._sink_gates.get(by):
-                gate.probing = True
+        self._probing = True
 
-    def probe_lost(self) -> None:
-        """The probe never went out: the next one may."""
-        for gate in self._sink_gates.values():
-            gate.probing = False
+    def probe_ended(self) -> None:
+        """The probe is back, or never went out: the next one may."""
+        self._probing = False
 
     def target_until(self, target: str, now: float) -> float | None:
         """Until when a target has to wait, or None."""
         if not self._targets:
             return None
-        gate = self._targets.get(target)
-        if gate is None:
-            return None
-        if now >= gate.until:
-            del self._targets[target]
-            return None
-        return gate.until
+        until = self._targets.get(_hashed(target))
+        return until if until is not None and until > now else None
 
     def is_closed_by(self, by: By) -> bool:
-        """Whether this is among what keeps, or kept, the sink closed."""
-        return by in self._sink_gates
+        """Whether this is among what keeps the sink closed, or lets only probes through."""
+        return by in self._gates
+
+    @property
+    def targets(self) -> int:
+        """How many targets were told to wait, as far as remembered."""
+        return len(self._targets)
 
     # What happened ------------------------------------------------------------------------------
 
     def wait(self, until: float, reason: Reason, now: float, target: str | None = None) -> None:
         """A provider told the sink, or one target, to wait."""
         if target is not None:
-            self._targets[target] = Gate(By.RETRY_AFTER, now, until, reason)
-            self._note(f"{PREFIX}target:{self.sink}", _hashed(target), self._targets[target])
+            self._target_waits(_hashed(target), until, now)
+            gate = Gate(By.RETRY_AFTER, now, until, reason)
+            fact = Fact(f"{PREFIX}target:{self.sink}", _hashed(target), _value(gate), until)
+            self._changed.append(fact)
             return
-        known = self._sink_gates.get(By.RETRY_AFTER)
+        known = self._gates.get(By.RETRY_AFTER)
         if known is None or until > known.until:
             self._close(By.RETRY_AFTER, until, reason, now)
 
-    def halt(self, key: bytes, reason: Reason, now: float) -> bool:
+    def halt(self, key: bytes, reason: Reason, now: float, *, is_probe: bool = False) -> bool:
         """A delivery was answered with a halt.
 
         Two in a row from different deliveries close the sink. A delivery that halts again after
-        another one went through is itself the trouble.
+        another one went through is itself the trouble; where the sink was halted meanwhile, it
+        has to do so several times, since then the sink may have been.
 
         Returns:
             False: the delivery, not the sink, is to blame.
         """
-        if key in self._cleared:
+        if self._blame.get(key, 0) >= _TO_BLAME:
             return False
-        if self._suspects - {key} or By.HALT in self._sink_gates:
-            known = self._sink_gates.get(By.HALT)
+        known = self._gates.get(By.HALT)
+        if is_probe or (known is None and self._suspects - {key}):
             strikes = known.strikes + 1 if known else 1
             wait = min(_HALT_PROBE_MOST_S, _HALT_PROBE_S * 2 ** (strikes - 1))
             self._close(By.HALT, now + wait, reason, now, strikes)
@@ -160,85 +176,129 @@ class Gates:
         """The breaker opens."""
         self._close(By.BREAKER, until, reason, now)
 
-    def worked(self, now: float) -> bool:
-        """A delivery went through: halts and breaker end; True if one was closed."""
-        if self._suspects:
-            self._cleared |= self._suspects
+    def failed(self, now: float) -> None:
+        """A probe told nothing about credentials: the halt's next one has to wait."""
+        if gate := self._gates.get(By.HALT):
+            self._close(By.HALT, now + _HALT_PROBE_S, gate.reason, now, gate.strikes)
+
+    def worked(self, now: float, *, is_probe: bool = False) -> bool:
+        """A delivery went through; if it was a probe, halts and breaker end.
+
+        Returns:
+            Whether something was closed, and is open now.
+        """
+        was_halted = By.HALT in self._gates
+        if self._suspects and (is_probe or not was_halted):
+            for key in self._suspects:
+                self._blame[key] = self._blame.get(key, 0) + (1 if was_halted else _TO_BLAME)
             self._suspects.clear()
-        was_closed = False
-        for by in _PROBED:
-            if gate := self._sink_gates.get(by):
-                if by is By.HALT:
-                    self._remember_halt(gate.since, now)
-                self._open(by)
-                was_closed = True
-        return was_closed
+            if len(self._blame) > _MOST_BLAMED:
+                self._blame.clear()
+        if not is_probe:
+            return False
+        opened = [by for by in _PROBED if by in self._gates]
+        for by in opened:
+            self._open(by, now)
+        return bool(opened)
 
     def pause(self, reason: Reason, now: float) -> None:
         """An operator closes the sink until further notice."""
-        self._close(By.PAUSE, now + 365 * 86400.0, reason, now)
+        self._close(By.PAUSE, now + _PAUSE_S, reason, now)
 
     def resume(self, now: float) -> None:
         """An operator opens it, whatever closed it."""
-        for by, gate in list(self._sink_gates.items()):
-            if by is By.HALT:
-                self._remember_halt(gate.since, now)
-            self._open(by)
+        for by in list(self._gates):
+            self._open(by, now)
 
     def halted_since(self, start: float, now: float) -> float:
         """Seconds since ``start`` in which the sink was halted: giving up stands still then."""
-        spans = list(self._halts)
-        if gate := self._sink_gates.get(By.HALT):
+        spans = list(self._halts.items())
+        if gate := self._gates.get(By.HALT):
             spans.append((gate.since, now))
         return sum(max(0.0, min(end, now) - max(begin, start)) for begin, end in spans)
 
-    def take_changes(self) -> tuple[list[Fact], list[tuple[str, str]]]:
-        """Facts to write and to drop since last asked."""
-        changes = self._changed, self._dropped
-        if changes[0] or changes[1]:
-            self._changed, self._dropped = [], []
-        return changes
+    def take_changes(self) -> list[Fact]:
+        """Facts to write since last asked."""
+        changed = self._changed
+        if changed:
+            self._changed = []
+        return changed
 
     # The ledger ---------------------------------------------------------------------------------
 
     def load(self, facts: Iterable[Fact], now: float) -> None:
-        """Takes over gates that the ledger holds; a halt of another configuration is void."""
+        """Takes over the gates that the ledger holds; a halt of another configuration ends."""
         for fact in facts:
+            self.hear(fact, now)
             gate = _from_value(fact.value)
-            if fact.scope == f"{PREFIX}halts:{self.sink}":
-                self._halts.append((gate.since, gate.until))
-            elif fact.scope == f"{PREFIX}sink:{self.sink}":
-                if gate.by is By.HALT and gate.config != self.config:
-                    self._remember_halt(gate.since, now)
-                    self._dropped.append((fact.scope, fact.member))
-                else:
-                    self._sink_gates[gate.by] = gate
+            if fact.member == By.HALT and gate and not gate.is_open and gate.config != self.config:
+                self._gates[By.HALT] = gate
+                self._open(By.HALT, now)
 
-    def states(self) -> list[Gate]:
-        """The sink's closed gates, for people."""
-        return list(self._sink_gates.values())
+    def hear(self, fact: Fact, now: float) -> bool:
+        """Obeys what another replica or a command wrote; whether anything changed here."""
+        gate = _from_value(fact.value)
+        if gate is None:
+            return False
+        if fact.scope == f"{PREFIX}halts:{self.sink}":
+            is_new = gate.since not in self._halts
+            self._halts[gate.since] = gate.until
+            return is_new
+        if fact.scope == f"{PREFIX}target:{self.sink}":
+            return self._target_waits(fact.member, gate.until, now)
+        if fact.scope != f"{PREFIX}sink:{self.sink}":
+            return False
+        word = (gate.version, gate.writer)
+        if word <= self._words.get(gate.by, (-1, "")):
+            return False
+        self._words[gate.by] = word
+        if gate.is_open:
+            return self._gates.pop(gate.by, None) is not None
+        if gate.by is By.HALT and gate.config != self.config:
+            return False
+        self._gates[gate.by] = gate
+        return True
+
+    def _target_waits(self, target: str, until: float, now: float) -> bool:
+        if until <= max(now, self._targets.get(target, 0.0)):
+            return False
+        if len(self._targets) >= _MOST_TARGETS:
+            self._targets = {t: at for t, at in self._targets.items() if at > now}
+        self._targets[target] = until
+        return True
 
     def _close(self, by: By, until: float, reason: Reason, now: float, strikes: int = 1) -> None:
-        known = self._sink_gates.get(by)
+        known = self._gates.get(by)
         since = known.since if known else now
-        gate = Gate(by, since, until, reason, strikes, config=self.config)
-        self._sink_gates[by] = gate
-        self._note(f"{PREFIX}sink:{self.sink}", by, gate)
+        gate = Gate(by, since, until, reason, strikes, self.config)
+        self._gates[by] = self._say(gate, now, until + _KEEP_S if by in _PROBED else until)
 
-    def _open(self, by: By) -> None:
-        del self._sink_gates[by]
-        self._dropped.append((f"{PREFIX}sink:{self.sink}", by))
+    def _open(self, by: By, now: float) -> None:
+        gate = self._gates.pop(by)
+        self._say(replace(gate, is_open=True), now, now + _KEEP_S)
+        if by is By.HALT:
+            self._halts[gate.since] = now
+            span = replace(gate, until=now, reason=Reason("halted"))
+            scope, member = f"{PREFIX}halts:{self.sink}", f"{gate.since:.3f}"
+            self._changed.append(Fact(scope, member, _value(span), now + _KEEP_S))
 
-    def _remember_halt(self, since: float, until: float) -> None:
-        self._halts.append((since, until))
-        gate = Gate(By.HALT, since, until, Reason("halted"))
-        self._changed.append(
-            Fact(f"{PREFIX}halts:{self.sink}", f"{since:.3f}", _value(gate), until + _KEEP_S)
-        )
+    def _say(self, gate: Gate, now: float, keep_until: float) -> Gate:
+        known, _ = self._words.get(gate.by, (0, ""))
+        said = replace(gate, version=max(known + 1, int(now * 1000)), writer=self._writer)
+        self._words[gate.by] = (said.version, said.writer)
+        scope = f"{PREFIX}sink:{self.sink}"
+        self._changed.append(Fact(scope, gate.by, _value(said), keep_until))
+        return said
 
-    def _note(self, scope: str, member: str, gate: Gate) -> None:
-        keep = gate.until + _KEEP_S if gate.by in _PROBED else gate.until
-        self._changed.append(Fact(scope, member, _value(gate), keep))
+
+def sink_of(scope: str) -> str:
+    """The sink whose gates a fact of this scope is about."""
+    return scope.removeprefix(PREFIX).partition(":")[2]
+
+
+def scopes_of(sink: str) -> list[str]:
+    """The scopes of a sink's facts."""
+    return [f"{PREFIX}{what}:{sink}" for what in ("sink", "halts", "target")]
 
 
 def _hashed(target: str) -> str:
@@ -246,19 +306,35 @@ def _hashed(target: str) -> str:
 
 
 def _value(gate: Gate) -> str:
-    fields = [
-        gate.by,
-        gate.since,
-        gate.until,
-        gate.reason.code,
-        gate.reason.text,
-        gate.strikes,
-        gate.config,
-    ]
+    fields: dict[str, Any] = {
+        "by": gate.by,
+        "since": gate.since,
+        "until": gate.until,
+        "code": gate.reason.code,
+        "text": gate.reason.text,
+        "strikes": gate.strikes,
+        "config": gate.config,
+        "version": gate.version,
+        "writer": gate.writer,
+        "open": gate.is_open,
+    }
     return orjson.dumps(fields).decode()
 
 
-def _from_value(value: str) -> Gate:
-    fields: list[Any] = orjson.loads(value)
-    by, since, until, code, text, strikes, config = fields
-    return Gate(By(by), since, until, Reason(code, text), strikes, config=config)
+def _from_value(value: str) -> Gate | None:
+    """The gate; None for what this version of the router does not understand."""
+    try:
+        fields: dict[str, Any] = orjson.loads(value)
+        return Gate(
+            By(fields["by"]),
+            fields["since"],
+            fields["until"],
+            Reason(fields["code"], fields["text"]),
+            fields["strikes"],
+            fields["config"],
+            fields["version"],
+            fields["writer"],
+            fields["open"],
+        )
+    except (ValueError, KeyError, TypeError):
+        return None

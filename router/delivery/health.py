@@ -11,11 +11,16 @@ from router.delivery.breaker import Failures
 from router.delivery.gates import By, Gates
 from router.delivery.job import Job
 from router.messages import Delivered, Halt, InDoubt, Outcome, Reason, Rejected, Retry, Scope
-from router.planning import Attempt, Dead, Scheduled, Settlement, Waits, conclude
+from router.planning import Attempt, Dead, Scheduled, Settlement, Waits, backoff, conclude
 from router.sinks import SinkConfig
 from router.telemetry import SinkMetrics
 
 log = logging.getLogger("router.delivery")
+
+SINK_BUG = "sink_bug"
+"""Reason code of attempts that a sink's own mistake broke off."""
+
+_MOST_BUGS = 5
 
 
 @final
@@ -52,30 +57,51 @@ class Health:
         settlement = conclude(outcome, attempt, self._waits, now, self._random.random())
         match outcome:
             case Halt():
-                return self._halt(job, outcome, settlement, now)
-            case Retry(scope=Scope.TARGET) if isinstance(settlement, Scheduled):
-                self.gates.wait(settlement.due, outcome.reason, now, job.target.address)
-            case Retry(scope=Scope.SINK | Scope.ENDPOINT) if isinstance(settlement, Scheduled):
-                self.gates.wait(settlement.due, outcome.reason, now)
+                settlement = self._halt(job, outcome, settlement, now, is_probe=is_probe)
+            case Retry(scope=Scope.TARGET):
+                self.gates.wait(
+                    self._until(job, outcome, settlement, now),
+                    outcome.reason,
+                    now,
+                    job.target.address,
+                )
+            case Retry(scope=Scope.SINK | Scope.ENDPOINT):
+                self.gates.wait(self._until(job, outcome, settlement, now), outcome.reason, now)
             case Retry() | InDoubt():
                 self._failed(outcome.reason, now, is_probe=is_probe)
             case Delivered() | Rejected():
-                self._worked(now)
+                self._worked(now, is_probe=is_probe)
+        if isinstance(settlement, Scheduled) and settlement.reason.code == SINK_BUG:
+            return Dead(settlement.reason) if job.attempts >= _MOST_BUGS else settlement
         return settlement
 
-    def _halt(self, job: Job, outcome: Halt, settlement: Settlement, now: float) -> Settlement:
-        if not self.gates.halt(job.key, outcome.reason, now):
+    def _until(self, job: Job, outcome: Retry, settlement: Settlement, now: float) -> float:
+        """Until when others wait, whether or not this delivery is worth another attempt."""
+        if isinstance(settlement, Scheduled):
+            return settlement.due
+        after = backoff(job.attempts, self._waits, 1.0) if outcome.after is None else outcome.after
+        return now + after
+
+    def _halt(
+        self, job: Job, outcome: Halt, settlement: Settlement, now: float, *, is_probe: bool
+    ) -> Settlement:
+        was_halted = self.gates.is_closed_by(By.HALT)
+        if not self.gates.halt(job.key, outcome.reason, now, is_probe=is_probe):
             return Dead(outcome.reason)
         gate = self.gates.closed(now)
         if gate is None or not isinstance(settlement, Scheduled):
             return settlement
-        log.error("sink %s is halted, its messages are kept: %s", self.gates.sink, outcome.reason)
-        self._count.gates("sink", "halt", 1)
-        return Scheduled(gate.until, outcome.reason)
+        if not was_halted:
+            log.error(
+                "sink %s is halted, its messages are kept: %s", self.gates.sink, outcome.reason
+            )
+        due = gate.until if job.expires_at is None else min(gate.until, job.expires_at)
+        return Scheduled(due, outcome.reason)
 
     def _failed(self, reason: Reason, now: float, *, is_probe: bool) -> None:
         tripped = self._failures.count(True, self._clock.monotonic())
-        if tripped or (is_probe and self.gates.is_closed_by(By.BREAKER)):
+        is_open = self.gates.is_closed_by(By.BREAKER)
+        if (tripped and not is_open) or (is_probe and is_open):
             self.gates.trip(now + self._half_open_s, Reason("breaker", str(reason)), now)
             self._count.breaker("open")
             log.error(
@@ -84,11 +110,12 @@ class Health:
                 self._half_open_s,
                 reason,
             )
+        if is_probe:
+            self.gates.failed(now)
 
-    def _worked(self, now: float) -> None:
+    def _worked(self, now: float, *, is_probe: bool) -> None:
         self._failures.count(False, self._clock.monotonic())
-        if self.gates.worked(now):
+        if self.gates.worked(now, is_probe=is_probe):
             self._failures.forget()
-            self._count.gates("sink", "halt", 0)
             self._count.breaker("closed")
             log.warning("sink %s works again", self.gates.sink)

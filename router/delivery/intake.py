@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar, final
 
 import anyio
 
 from router.clock import Clock
+from router.delivery.crash_marks import CrashMarks, WorkStage
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
 from router.delivery.offsets import Offsets, Ticket
@@ -26,18 +27,28 @@ from router.events import (
     peek_type,
     unwrap_replay,
 )
-from router.ledger import LedgerDown, Settle
-from router.planning import Draft, select
+from router.ledger import LedgerDown, ProgressKey, Settle, State
+from router.messages import Reason
+from router.planning import Draft, Failure, Route, Ruleset, select
 from router.sources import CommitFailed, Source
 from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
+
+T = TypeVar("T")
 
 _READ_LIMIT = 500
 _READ_WAIT_S = 0.2
 _BATCHES_AHEAD = 4
 _YIELD_EVERY_S = 0.004
 _CHUNK = 500
+_COMMIT_EVERY_S = 0.5
+_COMMIT_S = 3.0
+_DOWN_WAIT_S = 0.5
+_LOOK_S = 0.005
+
+_CRASHED = Reason("crashed", "the process died three times in a row while it worked on it")
+_BEYOND_WINDOW = Reason("beyond_window", "settled before, too long ago to recognise a repeat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +61,39 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Topics:
+    """The router's own topics.
+
+    Attributes:
+        replay: Read as replays; None where there is none.
+        dead_letters: Never read, should a pattern match it.
+    """
+
+    replay: str | None = None
+    dead_letters: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Incoming:
     """An event, and the replay that brought it, if one did."""
 
     event: Event
     replay: Replay | None
+
+
+@dataclass(slots=True)
+class _Plans:
+    """Work of a batch that is matched and not planned yet.
+
+    Attributes:
+        size: Roughly, how many deliveries it will come to.
+        outcomes: What became of records, by topic.
+    """
+
+    rules: Ruleset
+    works: list[Work] = field(default_factory=list[Work])
+    size: int = 0
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
 
 
 Batch = tuple[Sequence[Record], list[Ticket]]
@@ -66,35 +105,44 @@ class Intake:
 
     It is the source's listener. Reading never waits for anything else: what can't be taken in is
     held back by pausing partitions while polling goes on.
+
+    Args:
+        retention_s: How long a repeat is recognised.
     """
 
     def __init__(
         self,
         name: str,
         decoding: DecodeConfig,
-        replay_topic: str | None,
+        topics: Topics,
         window: Window,
         dispatcher: Dispatcher,
         clock: Clock,
         metrics: Metrics,
         *,
+        retention_s: float,
         drain_s: float,
     ) -> None:
         self.name = name
         self.offsets = Offsets()
         self.records_read = 0
         self._decoding = decoding
-        self._replay_topic = replay_topic
+        self._topics = topics
         self._window = window
         self._dispatcher = dispatcher
+        self._settler = dispatcher.settler
+        self._ledger = dispatcher.ledger
         self._clock = clock
         self._metrics = metrics
+        self._retention_s = retention_s
         self._drain_s = drain_s
+        self._marks = CrashMarks(self._ledger, name, window.records, clock.now())
         self._source: Source | None = None
         self._batches: deque[Batch] = deque()
         self._wake = anyio.Event()
         self._paused: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int | None] = {}
+        self._settled_before: dict[TopicPartition, int] = {}
         self._stopping = False
         self._admitting = False
 
@@ -126,7 +174,8 @@ class Intake:
             records = await source.read(_READ_LIMIT, _READ_WAIT_S)
             if records:
                 self.records_read += len(records)
-                self._batches.append((records, self.offsets.open_batch(records)))
+                tickets = self.offsets.open_batch(records, self._clock.monotonic())
+                self._batches.append((records, tickets))
                 reached(Stage.READ)
                 self._wake.set()
             self._positions = {place: source.position(place) for place in self.offsets.places}
@@ -167,92 +216,144 @@ class Intake:
 
     async def _admit(self, records: Sequence[Record], tickets: list[Ticket]) -> None:
         """Decodes, matches and plans a batch; tickets of unwanted records are released."""
-        rules = self._dispatcher.rules
-        counts: Counter[tuple[str, str]] = Counter()
-        works: list[Work] = []
-        size = 0
+        await self._begin({record.place for record in records})
+        plans = _Plans(self._dispatcher.rules)
         started = self._clock.monotonic()
         for record, ticket in zip(records, tickets, strict=True):
             if not ticket.is_current:
                 continue
-            incoming = self._decode(record, counts)
-            reached(Stage.DECODED)
-            if isinstance(incoming, Incoming):
-                event, replay = incoming.event, incoming.replay
-                routes = rules.matching(event)
-                counts[record.topic, "matched" if routes else "unmatched"] += 1
-                for route in routes:
-                    if replay is not None and not _asks_for(replay, route.id):
-                        continue
-                    selected = select(route, event)
-                    self._metrics.route(route.id).matched()
-                    for failure in selected.failures:
-                        self._dispatcher.fail(failure, event, ticket, replay)
-                    for index, drafts in enumerate(_chunks(selected.drafts)):
-                        ticket.hold()
-                        works.append(
-                            Work(event, route, drafts, ticket, self.name, replay, index == 0)
-                        )
-                        size += len(drafts) or 1
-                        if size >= _CHUNK:
-                            await self._plan(works)
-                            works, size = [], 0
-            elif incoming is not None:
-                row = event_dead_letter_row(
-                    incoming.record, incoming.reason, self._clock.now(), stage="decode"
-                )
-                ticket.hold()
-                self._dispatcher.settler.write(Settle(row), ticket)
-            ticket.release()
+            if self._marks.is_watched(record):
+                await self._plan(plans)
+                await self._admit_alone(record, ticket, plans)
+            else:
+                await self._take(record, ticket, plans)
             if self._clock.monotonic() - started > _YIELD_EVERY_S:
                 await anyio.lowlevel.checkpoint()
                 started = self._clock.monotonic()
-        await self._plan(works)
-        for (topic, outcome), count in counts.items():
+        await self._plan(plans)
+        await self._insist(self._marks.rest)
+        for (topic, outcome), count in plans.outcomes.items():
             self._metrics.topic(self.name, topic).event(outcome, count)  # type: ignore[arg-type]
         for topic, count in Counter(r.topic for r in records).items():
             self._metrics.topic(self.name, topic).read(count)
 
-    def _decode(self, record: Record, counts: Counter[tuple[str, str]]) -> Incoming | Poison | None:
+    async def _begin(self, places: Collection[TopicPartition]) -> None:
+        """Looks, before the first records of a partition, at what the ledger knows of it."""
+        new = [place for place in places if place not in self._settled_before]
+        if not new or self._source is None:
+            return
+        keys = [ProgressKey(self._source.group, *place) for place in new]
+        offsets = await self._insist(lambda: self._ledger.progress(keys))
+        await self._insist(lambda: self._marks.begin(new))
+        for place, offset in zip(new, offsets, strict=True):
+            self._settled_before[place] = offset or 0
+
+    async def _admit_alone(self, record: Record, ticket: Ticket, plans: _Plans) -> None:
+        """A record that may be what kills the process: nothing else is under way meanwhile."""
+        if self._marks.is_deadly(record):
+            log.error("%s is dead-lettered unprocessed: %s", record.position, _CRASHED)
+            self._bury(Poison(record, _CRASHED), ticket, "crashed")
+            ticket.release()
+        else:
+            await self._insist(lambda: self._marks.enter(record, WorkStage.PLAN))
+            await self._take(record, ticket, plans)
+            await self._plan(plans)
+            await self._insist(lambda: self._marks.enter(record, WorkStage.DELIVER))
+        while ticket.is_current and not ticket.is_closed:
+            await self._clock.sleep(_LOOK_S)
+        self._marks.leave(record)
+
+    async def _take(self, record: Record, ticket: Ticket, plans: _Plans) -> None:
+        incoming = self._decode(record, plans)
+        reached(Stage.DECODED)
+        if isinstance(incoming, Incoming):
+            routes = plans.rules.matching(incoming.event)
+            plans.outcomes[record.topic, "matched" if routes else "unmatched"] += 1
+            for route in routes:
+                if incoming.replay is None or _asks_for(incoming.replay, route.id):
+                    self._metrics.route(route.id).matched()
+                    await self._match(route, incoming, record, ticket, plans)
+        elif incoming is not None:
+            self._bury(incoming, ticket, "decode")
+        ticket.release()
+
+    async def _match(
+        self, route: Route, incoming: Incoming, record: Record, ticket: Ticket, plans: _Plans
+    ) -> None:
+        event, replay = incoming.event, incoming.replay
+        if replay is None and self._is_beyond_window(record):
+            failure = Failure(route, _BEYOND_WINDOW)
+            self._dispatcher.fail(failure, event, ticket, None, state=State.SUPPRESSED)
+            return
+        selected = select(route, event)
+        self._dispatcher.fail_all(selected.failures, event, ticket, replay)
+        for index, drafts in enumerate(_chunks(selected.drafts)):
+            ticket.hold()
+            plans.works.append(
+                Work(event, route, plans.rules, drafts, ticket, self.name, replay, index == 0)
+            )
+            plans.size += len(drafts) or 1
+            if plans.size >= _CHUNK:
+                await self._plan(plans)
+
+    def _is_beyond_window(self, record: Record) -> bool:
+        """It was settled before, and so long ago that the ledger may have forgotten how."""
+        if record.offset >= self._settled_before.get(record.place, 0):
+            return False
+        return record.timestamp < self._clock.now() - self._retention_s
+
+    def _decode(self, record: Record, plans: _Plans) -> Incoming | Poison | None:
         """The event, or the poison; None where no route can want the record."""
         replay: Replay | None = None
-        if record.topic == self._replay_topic:
+        if record.topic == self._topics.dead_letters:
+            plans.outcomes[record.topic, "skipped"] += 1
+            return None
+        if record.topic == self._topics.replay:
             unwrapped = unwrap_replay(record)
             if isinstance(unwrapped, Poison):
-                counts[record.topic, "poison"] += 1
+                plans.outcomes[record.topic, "poison"] += 1
                 return unwrapped
             record, replay = unwrapped
         else:
             kind = peek_type(record, self._decoding)
-            if kind is not None and not self._dispatcher.rules.matcher.wants(record.topic, kind):
-                counts[record.topic, "unmatched"] += 1
+            if kind is not None and not plans.rules.matcher.wants(record.topic, kind):
+                plans.outcomes[record.topic, "unmatched"] += 1
                 return None
         decoded = decode(record, self._decoding)
         if isinstance(decoded, Poison):
-            counts[record.topic, "poison"] += 1
+            plans.outcomes[record.topic, "poison"] += 1
             log.warning("a record can't be decoded: %s", decoded.reason.code)
             return decoded
         return Incoming(decoded, replay)
 
-    async def _plan(self, works: list[Work]) -> None:
+    def _bury(self, poison: Poison, ticket: Ticket, stage: str) -> None:
+        row = event_dead_letter_row(poison.record, poison.reason, self._clock.now(), stage=stage)
+        ticket.hold()
+        self._settler.write(Settle(row), ticket)
+
+    async def _plan(self, plans: _Plans) -> None:
         """Plans work, insisting while the ledger is down: partitions pause meanwhile."""
-        while works:
-            try:
-                await self._dispatcher.plan(works)
-            except LedgerDown as error:
-                self._dispatcher.ledger_failed(error)
-                await self._clock.sleep(0.5)
-            else:
-                break
+        works, plans.works, plans.size = plans.works, [], 0
+        if works:
+            await self._insist(lambda: self._dispatcher.plan(works))
         while not self._dispatcher.has_room:
             await self._clock.sleep(0.02)
+
+    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Repeats an operation until the ledger takes it."""
+        while True:
+            try:
+                return await operation()
+            except LedgerDown:
+                await self._clock.sleep(_DOWN_WAIT_S)
 
     # Commit -------------------------------------------------------------------------------------
 
     async def _commit_regularly(self) -> None:
         while True:
-            await self._clock.sleep(0.5)
+            await self._clock.sleep(_COMMIT_EVERY_S)
             await self.commit()
+            self._show()
 
     async def commit(self, only: Iterable[TopicPartition] | None = None) -> None:
         """Commits what moved; a failure is counted and tried again later.
@@ -272,10 +373,24 @@ class Intake:
         except CommitFailed as error:
             self._metrics.commit_failed()
             log.warning("offsets were not committed, they will be again: %s", error)
-        else:
-            reached(Stage.COMMITTED)
-            self.offsets.mark_committed(offsets)
-            self._metrics.committed()
+            return
+        reached(Stage.COMMITTED)
+        self.offsets.mark_committed(offsets)
+        self._metrics.committed()
+        progress = {ProgressKey(source.group, *place): at for place, at in offsets.items()}
+        try:
+            await self._ledger.put_progress(progress)
+        except LedgerDown:
+            log.warning("progress was not stored, it will be with the next commit")
+
+    def _show(self) -> None:
+        """How far behind the partitions are, as metrics."""
+        now = self._clock.monotonic()
+        for partition in self.offsets.partitions:
+            shown = self._metrics.partition(*partition.place)
+            shown.unsettled(len(partition.open), partition.oldest_age(now))
+            shown.paused(partition.place in self._paused)
+        self._dispatcher.count_expression_errors()
 
     # Rebalance ----------------------------------------------------------------------------------
 
@@ -288,16 +403,21 @@ class Intake:
         """Lets go of unclaimed work, waits for what is claimed, commits."""
         self._metrics.revoked(len(places))
         self.offsets.leave(places)
-        with anyio.move_on_after(self._drain_s):
-            await self._dispatcher.let_go()
-        with anyio.move_on_after(3.0):
-            await self.commit(places)
-        self.offsets.revoke(places)
-        self._paused -= set(places)
-        for place in places:
-            self._positions.pop(place, None)
-        for topic, partition in places:
-            self._metrics.forget_partition(topic, partition)
+        try:
+            with anyio.move_on_after(self._drain_s):
+                await self._dispatcher.let_go()
+            with anyio.move_on_after(_COMMIT_S):
+                await self.commit(places)
+                await self._marks.end(places)
+        except Exception:
+            log.exception("partitions were given up without a commit")
+        finally:
+            self.offsets.revoke(places)
+            self._paused -= set(places)
+            for place in places:
+                self._positions.pop(place, None)
+                self._settled_before.pop(place, None)
+                self._metrics.forget_partition(*place)
 
 
 def _asks_for(replay: Replay, route: str) -> bool:

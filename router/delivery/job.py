@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -20,7 +21,10 @@ from router.messages import (
     message_from_dict,
     message_to_dict,
 )
-from router.planning import Delivery, InDoubtRule, Ruleset, record_hash
+from router.planning import Delivery, InDoubtRule, Ruleset, record_hash, render
+from router.templating import RenderError
+
+log = logging.getLogger("router.delivery")
 
 
 @dataclass(slots=True, eq=False)
@@ -36,9 +40,11 @@ class Job:
         attempts: Attempts made so far; ``first_at`` when the first was.
         epoch: Of the claim; 0 while unclaimed. ``claimed_at`` is monotonic, when it was asked for.
         ticket: Holds the record's offset; None for work out of the schedule.
-        waiting: Sinks of the fallbacks that wait in the ledger for this one's end.
+        waiting: Keys of the fallbacks that wait in the ledger for this one's end.
         is_repeat: An earlier attempt may have been accepted.
-        ready_at: Not before this monotonic time (short waits).
+        is_contested: The ledger has a claim of it that is not this process's: only a claim of our
+            own may settle it.
+        barred: Why it is suppressed without an attempt.
     """
 
     key: bytes
@@ -65,9 +71,10 @@ class Job:
     epoch: int = 0
     claimed_at: float = 0.0
     ticket: Ticket | None = None
-    waiting: tuple[str, ...] = ()
+    waiting: tuple[bytes, ...] = ()
     is_repeat: bool = False
-    ready_at: float = field(default=0.0, compare=False)
+    is_contested: bool = False
+    barred: Reason | None = None
 
     @property
     def position(self) -> str:
@@ -90,6 +97,7 @@ class Job:
             expires_at=self.expires_at,
             event_type=self.event_type,
             traceparent=self.traceparent,
+            event_key=self.record.key,
         )
 
     def row(
@@ -121,9 +129,8 @@ class Job:
 
 
 def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
-    """A job for a planned delivery that has an address."""
+    """A job for a planned delivery."""
     event = delivery.event
-    assert delivery.target is not None
     return Job(
         key=delivery.key,
         family=delivery.family,
@@ -131,7 +138,7 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         route=delivery.route.id,
         step=delivery.step.id,
         sink=delivery.step.sink,
-        target=delivery.target,
+        target=delivery.target or _NOBODY,
         record=event.record,
         identity=event.identity,
         event_type=event.type,
@@ -144,7 +151,25 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         delivery=delivery,
         rules=rules,
         ticket=ticket,
+        barred=delivery.barred,
     )
+
+
+_NOBODY = Target("", "nobody")
+
+
+def render_job(job: Job, now: float) -> Reason | None:
+    """Renders a fresh delivery's message; why that failed, where it did."""
+    assert job.delivery is not None
+    assert job.rules is not None
+    try:
+        job.message = render(job.delivery, job.rules.templates, now)
+    except RenderError as error:
+        return Reason("render_failed", str(error))
+    except Exception as error:
+        log.exception("a template has a bug")
+        return Reason("render_failed", type(error).__name__)
+    return None
 
 
 def event_hash(event: Event) -> bytes:
@@ -168,7 +193,7 @@ def pack(job: Job) -> bytes:
         "d": job.in_doubt,
         "p": job.recipient,
         "tp": job.traceparent,
-        "w": list(job.waiting),
+        "w": [key.hex() for key in job.waiting],
         "u": job.is_repeat,
     }
     return pack_record(head, job.record)
@@ -199,7 +224,7 @@ def unpack(row: Row) -> Job:
         attempts=row.attempts,
         first_at=row.first_at,
         epoch=row.epoch,
-        waiting=tuple(head["w"]),
+        waiting=tuple(bytes.fromhex(key) for key in head["w"]),
         is_repeat=head["u"],
     )
 

@@ -7,21 +7,22 @@ for a token while it holds a claim. A lane that can't keep up spills into the sc
 
 from __future__ import annotations
 
-import heapq
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, final
 
 import anyio
-from anyio.abc import TaskStatus
 
 from router.clock import Clock
 from router.delivery.gates import Gates
 from router.delivery.health import Health
-from router.delivery.job import Job
+from router.delivery.job import Job, render_job
+from router.delivery.queue import Queue
 from router.delivery.rate import TargetBuckets, TokenBucket
+from router.delivery.sending import BATCH, TARGET_WAITS, Workers
 from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
 from router.ledger import (
@@ -35,38 +36,42 @@ from router.ledger import (
     LedgerDown,
     State,
 )
-from router.messages import (
-    Delivered,
-    Halt,
-    InDoubt,
-    Outcome,
-    Reason,
-    Rejected,
-    Retry,
-)
-from router.planning import (
-    EXPIRED,
-    Dead,
-    Scheduled,
-    Settlement,
-    Suppressed,
-    has_expired,
-    render,
-)
-from router.sinks import BatchSink, Sink, SinkConfig, SinkTools, SinkType
+from router.messages import Reason
+from router.planning import EXPIRED, Dead, Scheduled, Suppressed, has_expired
+from router.sinks import SinkConfig, SinkTools, SinkType
 from router.telemetry import Metrics
-from router.telemetry.metrics import AttemptOutcome
-from router.templating import RenderError
 
 log = logging.getLogger("router.delivery")
 
 _YIELD_EVERY_S = 0.004
-_LATE_HELD_S = 0.05
-_HELD_LOOK_S = 2.0
-"""Held claims are looked at so often: their send, this process's own too, may end long before."""
+_HELD_LOOK_S = 1.0
+_SOON_S = 0.05
+_SHORT_S = 2.0
 _SPILL_AFTER_S = 1.0
-_BATCH = 500
-_MARGIN_S = 5.0
+_REST_S = 1.0
+_OPEN_AGAIN_MOST_S = 30.0
+
+_TARGET_RATE = Reason("target_rate", "one target's rate")
+_SPILLED = Reason("spilled", "the lane is full")
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """What the feeder makes of the head of the queue.
+
+    Attributes:
+        seen: How many deliveries were taken out of the queue.
+        go: To claim and send.
+        later: To put off until then.
+    """
+
+    seen: int = 0
+    go: list[Job] = field(default_factory=list[Job])
+    later: list[tuple[Job, float, Reason]] = field(default_factory=list[tuple[Job, float, Reason]])
+
+    @property
+    def taken(self) -> list[Job]:
+        return [*self.go, *(job for job, _, _ in self.later)]
 
 
 @final
@@ -97,57 +102,55 @@ class Lane:
         self.name = name
         self.gates = gates
         self.capacity = capacity
-        self.lease_s = 2 * (config.timeout + _MARGIN_S)
         self._kind = kind
         self._config = config
         self._settler = settler
         self._clock = clock
         self._metrics = metrics
         self._count = metrics.sink(name)
-        self._health = Health(gates, config, clock, self._count, random)
+        health = Health(gates, config, clock, self._count, random)
+        self._workers = Workers(config, gates, health, settler, clock, self._count, self.nudge)
+        self.lease_s = self._workers.lease_s
         self._others_have_room = others_have_room
         self._may_spill = may_spill
         now = clock.monotonic()
         self._bucket = TokenBucket(config.rate, now) if config.rate else None
         self._targets = TargetBuckets(config.target_rate) if config.target_rate else None
-        self._fresh: deque[Job] = deque()
-        self._resumed: deque[Job] = deque()
-        self._later: list[tuple[float, int, Job]] = []
-        self._ready: deque[Job] = deque()
-        self._idle: list[anyio.Event] = []
+        self._queue = Queue()
         self._wake = anyio.Event()
-        self._unclaimed_in_hand = 0
-        self._claimed: set[Job] = set()
-        self._width = config.concurrency
-        self._probing: Job | None = None
+        self._in_hand: Sequence[Job] = ()
         self._full_since: float | None = None
         self._spilling = False
-        self._turn = 0
         self._is_open = False
+        self._opens_at: float | None = None
         self._closing = False
 
     # Queue --------------------------------------------------------------------------------------
 
     def put(self, jobs: Iterable[Job]) -> None:
         """Takes new deliveries; the caller looks at :attr:`is_full` between batches."""
-        self._fresh.extend(jobs)
-        self._nudge()
+        if self._closing:
+            for job in jobs:
+                self._withdrawn(job)
+            return
+        self._queue.put(jobs)
+        self.nudge()
 
     def put_resumed(self, job: Job) -> None:
         """Takes a delivery out of the schedule, claimed already."""
-        self._claimed.add(job)
-        self._resumed.append(job)
-        self._nudge()
+        self._workers.claimed.add(job)
+        self._queue.put_resumed(job)
+        self.nudge()
 
     @property
     def depth(self) -> int:
         """Deliveries that wait here and are not claimed."""
-        return len(self._fresh) + len(self._later) + self._unclaimed_in_hand
+        return self._queue.unclaimed + len(self._in_hand)
 
     @property
     def in_flight(self) -> int:
         """Deliveries that are claimed and not settled."""
-        return len(self._claimed)
+        return len(self._workers.claimed)
 
     @property
     def is_full(self) -> bool:
@@ -156,74 +159,86 @@ class Lane:
     def room_for_due(self) -> int:
         """How many scheduled deliveries the lane could send about now."""
         now = self._clock.now()
-        if not self._is_open or self._closing:
-            return 0
-        if self.gates.closed(now):
+        if not self._is_open or self._closing or self.gates.closed(now):
             return 0
         if self.gates.wants_probe(now):
-            return 1 if self.depth == 0 and not self._claimed else 0
-        room = 2 * self._width - len(self._claimed)
-        if self._bucket is not None:
-            tokens = self._bucket.take(room, self._clock.monotonic()) if room > 0 else 0
+            return 1 if self.depth == 0 and not self._workers.claimed else 0
+        room = self._workers.room
+        if self._bucket is not None and room > 0:
+            tokens = self._bucket.take(room, self._clock.monotonic())
             self._bucket.give_back(tokens)
             room = tokens
         return max(0, room)
 
     def withdraw(self) -> None:
         """Lets go of unclaimed deliveries whose partition went to another replica."""
-        for queue in (self._fresh, [job for _, _, job in self._later]):
-            for job in queue:
-                if job.is_withdrawn:
-                    self._metrics.route(job.route).sink(self.name).withdrawn()
-        self._fresh = deque(job for job in self._fresh if not job.is_withdrawn)
-        self._later = [entry for entry in self._later if not entry[2].is_withdrawn]
-        heapq.heapify(self._later)
+        for job in self._queue.take_withdrawn():
+            self._withdrawn(job)
 
     def close(self) -> list[Job]:
         """Takes no more; gives back what is not claimed. What is claimed is still sent."""
         self._closing = True
-        left = [*self._fresh, *(job for _, _, job in self._later)]
-        self._fresh.clear()
-        self._later.clear()
-        self._nudge()
-        return left
+        self.nudge()
+        return self._queue.take_unclaimed()
+
+    def shelve(self) -> None:
+        """Gives what is claimed but not being sent to the schedule: the process stops."""
+        self._workers.hand(self._queue.take_resumed())
+        self._workers.shelve()
 
     async def drained(self, *, withdrawn: bool = False) -> None:
         """Waits until nothing is claimed, or nothing of partitions that went to others."""
-        while any(job.is_withdrawn or not withdrawn for job in self._claimed):
+        while any(
+            job.is_withdrawn or not withdrawn for job in (*self._workers.claimed, *self._in_hand)
+        ):
             await self._clock.sleep(0.01)
 
-    def _nudge(self) -> None:
+    def gates_changed(self) -> None:
+        """Another replica or a command has changed the gates."""
+        self._workers.show_gates()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Has the feeder look again."""
         self._wake.set()
+
+    def _withdrawn(self, job: Job) -> None:
+        self._metrics.route(job.route).sink(self.name).withdrawn()
 
     # Life ---------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Opens the sink, sends until cancelled, closes it."""
-        task_status.started()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._feed)
+            await self._serve()
+
+    async def _serve(self) -> None:
         failures = 0
         while True:
-            try:
-                async with self._kind.open(self._config, SinkTools(self.name, self._clock)) as sink:
-                    failures = 0
-                    self._is_open = True
-                    async with anyio.create_task_group() as tasks:
-                        if isinstance(sink, BatchSink):
-                            self._width = _BATCH
-                            tasks.start_soon(self._work_in_batches, sink)
-                        else:
-                            for _ in range(self._config.concurrency):
-                                tasks.start_soon(self._work, sink)
-                        await self._feed()
-            except OSError as error:
-                failures += 1
-                wait = min(30.0, 2.0**failures)
-                log.error("sink %s can't be opened, again in %gs: %s", self.name, wait, error)
-                reason = Reason("not_open", type(error).__name__)
-                self.gates.wait(self._clock.now() + wait, reason, self._clock.now())
-                await self._clock.sleep(wait)
-            finally:
-                self._is_open = False
+            async with AsyncExitStack() as stack:
+                try:
+                    sink = await stack.enter_async_context(
+                        self._kind.open(self._config, SinkTools(self.name, self._clock))
+                    )
+                except Exception as error:
+                    failures += 1
+                    wait = min(_OPEN_AGAIN_MOST_S, 2.0**failures)
+                    log.error(
+                        "sink %s can't be opened, again in %gs: %s: %s",
+                        self.name,
+                        wait,
+                        type(error).__name__,
+                        error,
+                    )
+                else:
+                    failures, self._opens_at, self._is_open = 0, None, True
+                    self._settler.changed.give()
+                    await self._workers.run(sink)
+                    return
+            self._opens_at = self._clock.now() + wait
+            self.nudge()
+            await self._clock.sleep(wait)
 
     # Feeder -------------------------------------------------------------------------------------
 
@@ -231,116 +246,112 @@ class Lane:
         while True:
             self._wake = anyio.Event()
             now = self._clock.now()
-            self._promote()
+            self._queue.promote(self._clock.monotonic())
             self._watch_fullness()
-            probing = False
-            if gate := self.gates.closed(now):
-                await self._hold_back(gate.until, gate.reason)
-                room = 0
-            elif self.gates.wants_probe(now):
-                probing, room = True, 1
+            closed = self._closed(now)
+            if closed is not None:
+                done = await self._hold_back(*closed)
             else:
-                room = 2 * self._width - len(self._claimed)
-                if self._spilling:
-                    await self._spill()
-            jobs = self._choose(room) if room > 0 else []
+                done = await self._spill() if self._spilling else 0
+                if self._is_open:
+                    done += await self._go_on(now)
             self._count.lane_depth(self.depth)
-            if not jobs:
-                await self._rest(now)
-                continue
-            if probing:
-                self.gates.probe()
-                self._probing = jobs[0]
-            await self._go(jobs)
-            if probing and jobs[0] not in self._ready:
-                self._probe_ended()
+            if not done:
+                await self._rest(closed)
 
-    async def _rest(self, now: float) -> None:
+    def _closed(self, now: float) -> tuple[float, Reason] | None:
+        """Until when nothing may go, and why."""
+        if self._opens_at is not None:
+            return self._opens_at, Reason("not_open", "the sink can't be opened")
+        gate = self.gates.closed(now)
+        return (gate.until, gate.reason) if gate else None
+
+    async def _rest(self, closed: tuple[float, Reason] | None) -> None:
         """Until something comes, or it is time for something that waits."""
         mono = self._clock.monotonic()
-        waits = [1.0]
-        if self._later:
-            waits.append(self._later[0][0] - mono)
-        if self._bucket is not None and (self._fresh or self._resumed):
-            waits.append(self._bucket.wait(mono) or 0.005)
-        if gate := self.gates.closed(now):
-            waits.append(gate.until - now)
+        waits = [_REST_S]
+        if (next_at := self._queue.next_at) is not None:
+            waits.append(next_at - mono)
+        if closed is not None:
+            if (until := closed[0] - self._clock.now()) > 0:
+                waits.append(until)
+        elif self._bucket is not None and self._queue.ready and self._workers.room > 0:
+            waits.append(self._bucket.wait(mono))
         with anyio.move_on_after(max(0.001, min(waits))):
             await self._wake.wait()
 
-    def _promote(self) -> None:
-        now = self._clock.monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._fresh.append(heapq.heappop(self._later)[2])
+    async def _go_on(self, now: float) -> int:
+        """Takes what may go now out of the queue; how many deliveries it took."""
+        is_probe = self.gates.wants_probe(now)
+        chosen = self._choose(1 if is_probe else self._workers.room)
+        if chosen.later:
+            self._in_hand = [job for job in chosen.taken if not job.epoch]
+            for job, until, reason in chosen.later:
+                await self._put_off(job, until, reason)
+            self._in_hand = ()
+        if chosen.go:
+            if is_probe:
+                self.gates.probe()
+                self._count.breaker("half_open")
+                self._workers.probe = chosen.go[0]
+            await self._go(chosen.go)
+            if is_probe and self._workers.probe not in self._workers.claimed:
+                self._workers.probe_ended()
+        return chosen.seen
 
-    def _choose(self, room: int) -> list[Job]:
+    def _choose(self, room: int) -> _Chosen:
         """The next deliveries, new and resumed in turn, that may go now."""
+        chosen = _Chosen()
         mono, now = self._clock.monotonic(), self._clock.now()
-        room = min(room, len(self._fresh) + len(self._resumed), _BATCH)
-        if self._bucket is not None:
+        room = min(room, self._queue.ready, BATCH)
+        if self._bucket is not None and room > 0:
             room = self._bucket.take(room, mono)
-        chosen: list[Job] = []
-        unused = 0
-        for _ in range(room):
-            job = self._next_job()
-            if job is None:
-                unused += 1
-            elif job.is_withdrawn and job.epoch == 0:
-                self._metrics.route(job.route).sink(self.name).withdrawn()
-                unused += 1
+        while len(chosen.go) < room and chosen.seen < BATCH and (job := self._queue.take()):
+            chosen.seen += 1
+            if job.is_withdrawn and job.epoch == 0:
+                self._withdrawn(job)
+            elif job.is_contested:
+                chosen.go.append(job)
             elif has_expired(job.expires_at, now):
-                self._end(job, Suppressed(EXPIRED))
-                unused += 1
+                self._workers.end(job, Suppressed(EXPIRED))
             elif (until := self.gates.target_until(job.target.address, now)) is not None:
-                self._put_off(job, until, Reason("target_waits", "the target has to wait"))
-                unused += 1
+                chosen.later.append((job, until, TARGET_WAITS))
             elif self._targets and (wait := self._targets.try_take(job.target.address, mono)):
-                self._put_off(job, now + wait, Reason("target_rate", "one target's rate"))
-                unused += 1
+                chosen.later.append((job, now + wait, _TARGET_RATE))
             else:
-                chosen.append(job)
-        if self._bucket is not None and unused:
-            self._bucket.give_back(unused)
+                chosen.go.append(job)
+        if self._bucket is not None:
+            self._bucket.give_back(max(0, room - len(chosen.go)))
         return chosen
 
-    def _next_job(self) -> Job | None:
-        self._turn ^= 1
-        first, second = (self._fresh, self._resumed) if self._turn else (self._resumed, self._fresh)
-        if first:
-            return first.popleft()
-        return second.popleft() if second else None
-
-    def _put_off(self, job: Job, until: float, reason: Reason) -> None:
+    async def _put_off(self, job: Job, until: float, reason: Reason) -> None:
         """A short wait is spent here while unclaimed, a long one in the schedule."""
-        now = self._clock.now()
-        if job.epoch == 0 and until - now <= 2.0:
-            self._hold_here(job, until - now)
-        elif job.message is None:
-            self._hold_here(job, min(until - now, 2.0))
-        else:
-            self._end(job, Scheduled(until, reason))
-
-    def _hold_here(self, job: Job, seconds: float) -> None:
-        ready_at = self._clock.monotonic() + seconds
-        heapq.heappush(self._later, (ready_at, id(job), job))
+        wait = until - self._clock.now()
+        if job.epoch == 0 and (wait <= _SHORT_S or not self._may_spill(1)):
+            self._queue.hold(job, self._clock.monotonic() + min(wait, _SHORT_S))
+            return
+        for ready in await self._render([job]):
+            due = until if job.expires_at is None else min(until, job.expires_at)
+            self._workers.end(ready, Scheduled(due, reason))
 
     async def _go(self, jobs: Sequence[Job]) -> None:
         """Renders and claims, and hands to the workers what was granted."""
-        resumed = [job for job in jobs if job.epoch]
-        fresh = [job for job in jobs if not job.epoch]
-        self._unclaimed_in_hand = len(fresh)
-        granted = await self._claim(await self._render(fresh))
-        self._unclaimed_in_hand = 0
-        self._ready.extend(granted)
-        self._ready.extend(resumed)
-        for _ in range(min(len(self._ready), len(self._idle))):
-            self._idle.pop().set()
+        self._workers.hand(job for job in jobs if job.epoch)
+        self._in_hand = [job for job in jobs if not job.epoch]
+        rendered = await self._render(self._in_hand)
+        for job in rendered:
+            if job.is_withdrawn:
+                self._withdrawn(job)
+        granted = await self._claim([job for job in rendered if not job.is_withdrawn])
+        self._in_hand = ()
+        self._workers.hand(granted)
 
     async def _render(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those that have a message, or must be claimed first."""
         rendered: list[Job] = []
         started = self._clock.monotonic()
         for job in jobs:
-            if job.message is None and not self._render_one(job):
+            if not job.is_contested and not self._has_message(job):
                 continue
             reached(Stage.RENDERED)
             rendered.append(job)
@@ -349,66 +360,71 @@ class Lane:
                 started = self._clock.monotonic()
         return rendered
 
-    def _render_one(self, job: Job) -> bool:
-        assert job.delivery is not None
-        assert job.rules is not None
-        try:
-            job.message = render(job.delivery, job.rules.templates, self._clock.now())
-        except RenderError as error:
-            self._end(job, Dead(Reason("render_failed", str(error))))
+    def _has_message(self, job: Job) -> bool:
+        """Renders a delivery where that has not been done; one that can't be is dead."""
+        if job.message is None and (reason := render_job(job, self._clock.now())):
+            self._workers.end(job, Dead(reason))
             return False
         return True
 
+    # Claims -------------------------------------------------------------------------------------
+
     async def _claim(self, jobs: list[Job]) -> list[Job]:
+        ledger = self._settler.ledger
+        if not ledger.may_take_over(self.lease_s):
+            for job in [job for job in jobs if job.is_contested]:
+                self._queue.hold(job, self._clock.monotonic() + _HELD_LOOK_S)
+            jobs = [job for job in jobs if not job.is_contested]
         if not jobs:
             return []
         asked = self._clock.monotonic()
         try:
-            rows = [job.row(State.CLAIMED) for job in jobs]
-            claims = await self._settler.ledger.claim(rows, self.lease_s)
-            reached(Stage.CLAIMED)
-        except LedgerDown as error:
-            log.warning("nothing can be claimed for sink %s: %s", self.name, error)
-            self._fresh.extendleft(reversed(jobs))
+            claims = await ledger.claim([job.row(State.CLAIMED) for job in jobs], self.lease_s)
+        except LedgerDown:
+            self._queue.put_first(jobs)
+            self._in_hand = ()
             await self._clock.sleep(0.5)
             return []
+        reached(Stage.CLAIMED)
         return [
-            job for job, claim in zip(jobs, claims, strict=True) if self._take(job, claim, asked)
+            job for job, claim in zip(jobs, claims, strict=True) if self._is_ours(job, claim, asked)
         ]
 
-    def _take(self, job: Job, claim: Claim, asked: float) -> bool:
+    def _is_ours(self, job: Job, claim: Claim, asked: float) -> bool:
         """Whether a claim lets the delivery go; if not, what becomes of it."""
-        account = self._metrics.route(job.route).sink(self.name)
         match claim:
-            case Granted():
-                job.epoch = claim.epoch
-            case Doubtful():
-                job.epoch, job.attempts = claim.epoch, max(1, claim.attempts)
-                self._count.in_doubt()
-                if job.in_doubt == "dead_letter":
-                    self._end(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
-                    return False
-                job.is_repeat = True
+            case Granted() | Doubtful():
+                job.epoch, job.claimed_at = claim.epoch, asked
+                self._workers.claimed.add(job)
+                return self._is_to_be_sent(job, claim)
             case Held():
-                rest = claim.until - self._clock.now() + _LATE_HELD_S
-                self._hold_here(job, min(max(_LATE_HELD_S, rest), _HELD_LOOK_S))
-                return False
+                # Looked at before the lease ends too: its holder may well be done by then.
+                wait = min(_HELD_LOOK_S, max(0.0, claim.until - self._clock.now()))
+                job.is_contested = True
+                self._queue.hold(job, self._clock.monotonic() + wait + _SOON_S)
             case Done():
-                account.duplicate()
+                self._metrics.route(job.route).sink(self.name).duplicate()
                 if claim.other_event:
                     self._metrics.duplicate_event()
-                if job.ticket is not None:
-                    job.ticket.release()
-                return False
+                self._settler.duplicate(job.key, claim.state, job.ticket)
             case Behind():
-                self._end(job, Scheduled(self._clock.now(), Reason("behind", "order")))
-                return False
+                self._workers.end(job, Scheduled(self._clock.now(), Reason("behind", "order")))
             case Cancelled():
-                self._end(job, Suppressed(Reason("cancelled", "cancel_on")))
+                self._workers.end(job, Suppressed(Reason("cancelled", "cancel_on")))
+        return False
+
+    def _is_to_be_sent(self, job: Job, claim: Granted | Doubtful) -> bool:
+        job.is_contested = False
+        if isinstance(claim, Doubtful):
+            job.attempts, job.is_repeat = max(1, claim.attempts), True
+            self._count.in_doubt()
+            if job.in_doubt == "dead_letter":
+                self._workers.end(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
                 return False
-        job.claimed_at = asked
-        self._claimed.add(job)
-        return True
+        if job.barred is not None:
+            self._workers.end(job, Suppressed(job.barred))
+            return False
+        return self._has_message(job)
 
     # Holding back -------------------------------------------------------------------------------
 
@@ -423,147 +439,34 @@ class Lane:
         elif now - self._full_since > _SPILL_AFTER_S and self._others_have_room():
             self._spilling = True
 
-    async def _hold_back(self, until: float, reason: Reason) -> None:
-        """The gate is closed: what waits here goes to the schedule, within the budget."""
-        resumed = list(self._resumed)
-        self._resumed.clear()
+    async def _hold_back(self, until: float, reason: Reason) -> int:
+        """Nothing may go: what waits here goes to the schedule, within the budget."""
+        resumed = self._queue.take_resumed()
         for job in resumed:
-            self._end(job, Scheduled(until, reason))
-        if until - self._clock.now() > _SPILL_AFTER_S:
-            await self._schedule(len(self._fresh), until, reason)
+            due = until if job.expires_at is None else min(until, job.expires_at)
+            self._workers.end(job, Scheduled(due, reason))
+        if until - self._clock.now() <= _SPILL_AFTER_S:
+            return len(resumed)
+        return len(resumed) + await self._schedule(BATCH, until, reason)
 
-    async def _spill(self) -> None:
+    async def _spill(self) -> int:
         surplus = self.depth - self.capacity // 2
-        await self._schedule(surplus, self._clock.now(), Reason("spilled", "the lane is full"))
+        return await self._schedule(surplus, self._clock.now(), _SPILLED)
 
-    async def _schedule(self, count: int, due: float, reason: Reason) -> None:
-        count = min(count, len(self._fresh), _BATCH)
+    async def _schedule(self, count: int, due: float, reason: Reason) -> int:
+        """Moves so many new deliveries to the schedule; how many it took out of the queue."""
+        count = min(count, self._queue.fresh, BATCH)
         if count <= 0 or not self._may_spill(count):
-            return
-        jobs = [self._fresh.popleft() for _ in range(count)]
-        self._unclaimed_in_hand = count
+            return 0
+        jobs = self._in_hand = self._queue.take_fresh(count)
         now = self._clock.now()
         for job in await self._render(jobs):
-            if has_expired(job.expires_at, now):
-                self._end(job, Suppressed(EXPIRED))
+            if job.is_contested:
+                self._queue.hold(job, self._clock.monotonic() + _HELD_LOOK_S)
+            elif has_expired(job.expires_at, now):
+                self._workers.end(job, Suppressed(EXPIRED))
             else:
-                self._end(job, Scheduled(due, reason))
-        self._unclaimed_in_hand = 0
+                self._workers.end(job, Scheduled(due, reason))
+        self._in_hand = ()
         self._count.spilled(count)
-
-    # Workers ------------------------------------------------------------------------------------
-
-    async def _work(self, sink: Sink) -> None:
-        while True:
-            await self._something_ready()
-            await self._send(sink, self._ready.popleft())
-            if len(self._claimed) <= self._width or not self._ready:
-                self._nudge()
-
-    async def _work_in_batches(self, sink: BatchSink) -> None:
-        while True:
-            await self._something_ready()
-            batch = [self._ready.popleft() for _ in range(min(_BATCH, len(self._ready)))]
-            await self._send_batch(sink, batch)
-            self._nudge()
-
-    async def _something_ready(self) -> None:
-        while not self._ready:
-            parked = anyio.Event()
-            self._idle.append(parked)
-            await parked.wait()
-
-    def _is_late(self, job: Job) -> bool:
-        """Its lease might end during the send."""
-        spent = self._clock.monotonic() - job.claimed_at
-        return spent >= self.lease_s - self._config.timeout - _MARGIN_S
-
-    async def _send(self, sink: Sink, job: Job) -> None:
-        if self._is_late(job):
-            self._end(job, Scheduled(self._clock.now(), Reason("lease", "it waited too long")))
-            return
-        if job.is_repeat:
-            self._count.repeat()
-        started = self._clock.monotonic()
-        outcome: Outcome
-        try:
-            with anyio.fail_after(self._config.timeout + _MARGIN_S - 1):
-                outcome = await sink.send(job.parcel())
-        except TimeoutError:
-            outcome = InDoubt(Reason("timeout", "no answer in time"))
-        except Exception as error:
-            log.exception("sink %s has a bug", self.name)
-            outcome = InDoubt(Reason("sink_bug", type(error).__name__))
-        self._conclude(job, outcome, started)
-
-    async def _send_batch(self, sink: BatchSink, jobs: list[Job]) -> None:
-        late = [job for job in jobs if self._is_late(job)]
-        for job in late:
-            self._end(job, Scheduled(self._clock.now(), Reason("lease", "it waited too long")))
-        jobs = [job for job in jobs if not self._is_late(job)] if late else jobs
-        started = self._clock.monotonic()
-        outcomes: Sequence[Outcome]
-        try:
-            with anyio.fail_after(self._config.timeout + _MARGIN_S - 1):
-                outcomes = await sink.send_batch([job.parcel() for job in jobs])
-        except TimeoutError:
-            outcomes = [InDoubt(Reason("timeout", "no answer in time"))] * len(jobs)
-        except Exception as error:
-            log.exception("sink %s has a bug", self.name)
-            outcomes = [InDoubt(Reason("sink_bug", type(error).__name__))] * len(jobs)
-        missing = InDoubt(Reason("no_outcome", "the sink answered for fewer messages"))
-        for index, job in enumerate(jobs):
-            outcome = outcomes[index] if index < len(outcomes) else missing
-            self._conclude(job, outcome, started)
-
-    # Outcomes -----------------------------------------------------------------------------------
-
-    def _conclude(self, job: Job, outcome: Outcome, started: float) -> None:
-        reached(Stage.SENT)
-        job.attempts += 1
-        seconds = self._clock.monotonic() - started
-        if job.first_at is None:
-            job.first_at = self._clock.now() - seconds
-        self._count.attempt(_NAMES[type(outcome)], seconds)
-        if isinstance(outcome, Delivered):
-            self._count.delivered_after(max(0.0, self._clock.now() - job.event_time))
-        else:
-            self._tell(job, outcome)
-        is_probe = self._probing is job
-        if is_probe:
-            self._probe_ended()
-        self._end(job, self._health.conclude(job, outcome, is_probe=is_probe))
-        self._settler.note(*self.gates.take_changes())
-        reached(Stage.CONCLUDED)
-
-    def _tell(self, job: Job, outcome: Retry | Halt | Rejected | InDoubt) -> None:
-        if isinstance(outcome, InDoubt):
-            self._count.in_doubt()
-            job.is_repeat = True
-        elif isinstance(outcome, Retry):
-            self._count.retry(outcome.reason.code)
-        log.log(
-            logging.DEBUG if isinstance(outcome, Retry) else logging.WARNING,
-            "sink %s: %s",
-            self.name,
-            outcome.reason,
-            extra={"router": {"route": job.route, "step": job.step, "attempt": job.attempts}},
-        )
-
-    def _probe_ended(self) -> None:
-        self._probing = None
-        self.gates.probe_lost()
-
-    def _end(self, job: Job, settlement: Settlement) -> None:
-        """Hands what became of a delivery to the settler."""
-        self._claimed.discard(job)
-        self._settler.settle(job, settlement)
-
-
-_NAMES: dict[type[Outcome], AttemptOutcome] = {
-    Delivered: "delivered",
-    Retry: "retry",
-    Halt: "halt",
-    Rejected: "rejected",
-    InDoubt: "in_doubt",
-}
+        return count

@@ -6,20 +6,26 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import final
+from typing import Any, final
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from router.clock import Clock
 from router.delivery.dispatch import Dispatcher
-from router.delivery.gates import PREFIX, Gates
+from router.delivery.gates import PREFIX, Gates, scopes_of, sink_of
+from router.delivery.job import Job
 from router.delivery.lane import Lane
 from router.delivery.settling import Settler
-from router.sinks import KINDS, SinkConfig
+from router.ledger import LedgerDown
+from router.sinks import KINDS, SinkConfig, SinkType
 from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
+
+_HANDED_AT_ONCE = 50
+_GATES_EVERY_S = 2.0
+_GATES_OVERLAP_S = 10.0
 
 
 @final
@@ -51,7 +57,7 @@ class SpillBudget:
         return True
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Running:
     lane: Lane
     scope: anyio.CancelScope
@@ -75,12 +81,14 @@ class Lanes:
     ) -> None:
         self._dispatcher = dispatcher
         self._settler = settler
+        self._ledger = settler.ledger
         self._budget = budget
         self._clock = clock
         self._metrics = metrics
         self._random = random
         self._capacity = capacity
         self._running: dict[str, _Running] = {}
+        self._parked: Mapping[str, int] = {}
 
     async def apply(
         self, sinks: Mapping[str, SinkConfig], digests: Mapping[str, str], tasks: TaskGroup
@@ -89,31 +97,35 @@ class Lanes:
 
         A lane that goes away still sends what it has claimed, on its own time; what waited in it
         moves to its successor, or to the schedule.
-        """
-        for name, running in list(self._running.items()):
-            if name not in sinks or digests[name] != running.digest:
-                del self._running[name]
-                left = running.lane.close()
-                del self._dispatcher.lanes[name]
-                tasks.start_soon(self._retire, running)
-                if name in sinks:
-                    await self._open(name, sinks[name], digests[name], tasks)
-                else:
-                    log.warning("sink %s is gone; what it had scheduled stays parked", name)
-                self._dispatcher.put(name, left)
-        for name, config in sinks.items():
-            if name not in self._running:
-                await self._open(name, config, digests[name], tasks)
 
-    async def _open(self, name: str, config: SinkConfig, digest: str, tasks: TaskGroup) -> None:
-        now = self._clock.now()
-        gates = Gates(name, digest)
-        scopes = [f"{PREFIX}sink:{name}", f"{PREFIX}halts:{name}"]
-        gates.load(await self._settler.ledger.facts(scopes), now)
-        self._settler.note(*gates.take_changes())
-        lane = Lane(
+        Raises:
+            LedgerDown: nothing was changed.
+        """
+        known = {name: running.digest for name, running in self._running.items()}
+        new = [name for name in sinks if known.get(name) != digests[name]]
+        kinds: dict[str, SinkType[Any]] = {name: KINDS.load(sinks[name].type) for name in new}
+        facts = await self._ledger.facts([s for name in new for s in scopes_of(name)])
+        gone = {n: r for n, r in self._running.items() if n in new or n not in sinks}
+        for name, running in gone.items():
+            del self._running[name], self._dispatcher.lanes[name]
+            self._dispatcher.retiring.add(running.lane)
+            tasks.start_soon(self._retire, name, running, running.lane.close())
+            if name not in sinks:
+                log.error("sink %s is gone; what it had scheduled stays parked", name)
+        for name in new:
+            gates = Gates(name, digests[name], self._ledger.owner)
+            gates.load([f for f in facts if f.scope in scopes_of(name)], self._clock.now())
+            self._settler.note(gates.take_changes())
+            lane = self._lane(name, kinds[name], sinks[name], gates)
+            running = _Running(lane, anyio.CancelScope(), digests[name])
+            self._running[name] = running
+            self._dispatcher.lanes[name] = lane
+            tasks.start_soon(self._run, running)
+
+    def _lane(self, name: str, kind: SinkType[Any], config: SinkConfig, gates: Gates) -> Lane:
+        return Lane(
             name,
-            KINDS.load(config.type),
+            kind,
             config,
             gates,
             self._settler,
@@ -124,32 +136,77 @@ class Lanes:
             others_have_room=lambda: self._others_have_room(name),
             may_spill=lambda count: self._budget.may_spill(name, count),
         )
-        scope = anyio.CancelScope()
-        self._running[name] = _Running(lane, scope, digest)
-        self._dispatcher.lanes[name] = lane
-        await tasks.start(self._run, lane, scope)
 
     @staticmethod
-    async def _run(lane: Lane, scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with scope:
-            await lane.run(task_status=task_status)
+    async def _run(running: _Running) -> None:
+        with running.scope:
+            await running.lane.run()
 
-    async def _retire(self, running: _Running) -> None:
-        with anyio.move_on_after(running.lane.lease_s):
-            await running.lane.drained()
+    async def _retire(self, name: str, running: _Running, left: list[Job]) -> None:
+        """Hands over what waited, waits for what is claimed, and ends the lane."""
+        lane = running.lane
+        await self._hand_over(name, left)
+        await lane.drained()
+        await self._hand_over(name, lane.close())
+        self._dispatcher.retiring.discard(lane)
         running.scope.cancel()
+
+    async def _hand_over(self, name: str, jobs: list[Job]) -> None:
+        for start in range(0, len(jobs), _HANDED_AT_ONCE):
+            self._dispatcher.put(name, jobs[start : start + _HANDED_AT_ONCE])
+            await anyio.lowlevel.checkpoint()
 
     def _others_have_room(self, name: str) -> bool:
         others = [r.lane for n, r in self._running.items() if n != name]
-        return not others or any(lane.depth < lane.capacity // 2 for lane in others)
+        return any(lane.depth < lane.capacity // 2 for lane in others)
+
+    # Gates --------------------------------------------------------------------------------------
+
+    async def obey_gates(self) -> None:
+        """Looks for gates that other replicas and commands have closed or opened, for ever."""
+        since = self._clock.now() - _GATES_OVERLAP_S
+        while True:
+            await self._clock.sleep(_GATES_EVERY_S)
+            try:
+                facts = await self._ledger.changes(PREFIX, since)
+            except LedgerDown:
+                continue
+            for fact in facts:
+                since = max(since, fact.at - _GATES_OVERLAP_S)
+                running = self._running.get(sink_of(fact.scope))
+                if running and running.lane.gates.hear(fact, self._clock.now()):
+                    running.lane.gates_changed()
+
+    # Upkeep -------------------------------------------------------------------------------------
+
+    def look_for_parked(self, backlog: Mapping[str, int]) -> Mapping[str, int]:
+        """Open rows of sinks that are not configured: nobody sends them. Alerts once."""
+        parked = {
+            sink: count
+            for sink, count in backlog.items()
+            if count and sink not in self._running and not sink.startswith("@")
+        }
+        for sink in parked.keys() - self._parked.keys():
+            log.error(
+                "%d deliveries are parked: their sink %s is not configured", parked[sink], sink
+            )
+        self._parked = parked
+        return parked
 
     async def drained(self) -> None:
-        """Waits until nothing is claimed on any lane."""
-        for running in list(self._running.values()):
-            await running.lane.drained()
+        """Waits until nothing is claimed on any lane; what comes back meanwhile is let go of."""
+        for lane in [*self._dispatcher.retiring, *self._dispatcher.lanes.values()]:
+            await lane.drained()
+        self._let_go()
 
     def close(self) -> None:
-        """No lane claims anything more; what waits unclaimed is let go of."""
-        for name, running in self._running.items():
-            for job in running.lane.close():
+        """No lane claims anything more; what waits unclaimed is let go of, and what is claimed
+        but not being sent goes to the schedule."""
+        self._let_go()
+        for lane in [*self._dispatcher.retiring, *self._dispatcher.lanes.values()]:
+            lane.shelve()
+
+    def _let_go(self) -> None:
+        for name, lane in self._dispatcher.lanes.items():
+            for job in lane.close():
                 self._metrics.route(job.route).sink(name).withdrawn()

@@ -15,30 +15,40 @@ class Ticket:
     """Holds a record's offset back until every piece of work on it is settled.
 
     It is opened with one hold, for planning; each delivery adds one. At zero the offset is free.
+
+    Attributes:
+        opened_at: When the record was read, monotonic seconds.
     """
 
-    __slots__ = ("_partition", "holds", "key", "size")
+    __slots__ = ("_partition", "holds", "key", "opened_at", "size")
 
-    def __init__(self, partition: Partition | None, key: int, size: int) -> None:
+    def __init__(self, partition: Partition | None, key: int, size: int, opened_at: float) -> None:
         self._partition = partition
         self.key = key
         self.size = size
+        self.opened_at = opened_at
         self.holds = 1
-
-    @property
-    def place(self) -> TopicPartition | None:
-        return self._partition.place if self._partition else None
 
     @property
     def is_current(self) -> bool:
         """The partition is still ours, in the assignment that read the record."""
         return self._partition is not None and not self._partition.is_leaving
 
+    @property
+    def is_closed(self) -> bool:
+        return self.holds <= 0
+
     def hold(self, count: int = 1) -> None:
         self.holds += count
 
     def release(self, count: int = 1) -> None:
+        """Ends holds.
+
+        Raises:
+            AssertionError: there are not as many: something was settled twice.
+        """
         self.holds -= count
+        assert self.holds >= 0, "a ticket was released more often than it was held"
         if self.holds == 0 and self._partition is not None:
             self._partition.free(self)
 
@@ -54,8 +64,11 @@ class Partition:
         self.size = 0
         self.committed = -1
 
-    def open_ticket(self, offset: int, size: int) -> Ticket:
-        ticket = Ticket(self, offset, size + _RECORD_OVERHEAD)
+    def open_ticket(self, offset: int, size: int, now: float) -> Ticket:
+        """A ticket for a record; one that was read before, and again, counts once."""
+        ticket = Ticket(self, offset, size + _RECORD_OVERHEAD, now)
+        if known := self.open.get(offset):
+            self.size -= known.size
         self.open[offset] = ticket
         self.size += ticket.size
         return ticket
@@ -67,6 +80,11 @@ class Partition:
 
     def first_open(self) -> int | None:
         return min(self.open, default=None)
+
+    def oldest_age(self, now: float) -> float:
+        """Seconds since the first unsettled record was read; 0 where there is none."""
+        first = self.first_open()
+        return 0.0 if first is None else max(0.0, now - self.open[first].opened_at)
 
 
 @final
@@ -99,10 +117,10 @@ class Offsets:
             found = self._partitions[place] = Partition(place)
         return found
 
-    def open_batch(self, records: Sequence[Record]) -> list[Ticket]:
-        """One ticket for each record, in order."""
+    def open_batch(self, records: Sequence[Record], now: float) -> list[Ticket]:
+        """One ticket for each record, in order; ``now`` is monotonic."""
         return [
-            self.partition(r.place).open_ticket(r.offset, len(r.value) if r.value else 0)
+            self.partition(r.place).open_ticket(r.offset, len(r.value) if r.value else 0, now)
             for r in records
         ]
 
@@ -130,6 +148,10 @@ class Offsets:
     @property
     def places(self) -> list[TopicPartition]:
         return list(self._partitions)
+
+    @property
+    def partitions(self) -> list[Partition]:
+        return list(self._partitions.values())
 
     def over_window(self, records: int, size: int) -> set[TopicPartition]:
         """Partitions with more unsettled work than the window allows."""

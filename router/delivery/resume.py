@@ -1,37 +1,40 @@
-"""Work out of the schedule: deliveries, dead letters, events whose directory was away."""
+"""Work out of the schedule: deliveries, dead letters, events whose directory was away.
+
+Each has a loop of its own, so that a dead-letter topic or a directory that does not answer keeps
+back nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from random import Random
 from typing import final
 
 import anyio
 
 from router.clock import Clock
-from router.delivery.dead_letters import DEAD_LETTERS, Outbox, event_dead_letter_row
-from router.delivery.dispatch import Dispatcher
-from router.delivery.fallbacks import started_rows
-from router.delivery.inputs import INPUT_WAITS, INPUTS
-from router.delivery.job import Job, pack_record, unpack, unpack_record
-from router.delivery.settling import Settler, book_row
-from router.events import DecodeConfig, Event, Poison, Record, decode
-from router.ledger import Kind, LedgerDown, Row, Settle, State
+from router.delivery.dead_letters import DEAD_LETTERS, Outbox
+from router.delivery.dispatch import Dispatcher, with_fallbacks
+from router.delivery.input_rows import INPUTS
+from router.delivery.inputs import Inputs
+from router.delivery.job import Job, render_job, unpack
+from router.delivery.settling import Settler
+from router.delivery.signal import Signal
+from router.events import DecodeConfig, Event, Poison, decode
+from router.ledger import LedgerDown, Row, Settle, State
 from router.messages import Reason
-from router.planning import (
-    Dead,
-    Delivery,
-    Scheduled,
-    backoff,
-    plan,
-    render,
-    select,
-)
+from router.planning import Dead, Delivery, Planned, Ruleset, Scheduled, plan, select
 from router.telemetry import Metrics
-from router.templating import RenderError
 
 _AT_ONCE = 200
+_LOOK_S = 0.25
+_SHORTEST_LEASE_S = 30.0
+_NO_SINK_S = 60.0
+_DIRECTORY_S = 30.0
+_STOPPED = Reason("stopped", "the process stops")
+_NOT_PLANNED = Reason("not_planned", "the route does not plan this delivery any more")
 
 
 @final
@@ -55,168 +58,177 @@ class Resumer:
         batch: int,
     ) -> None:
         self._dispatcher = dispatcher
-        self._decodings = decodings
         self._settler = settler
         self._ledger = settler.ledger
         self._outbox = outbox
+        self._inputs = Inputs(dispatcher, decodings, settler, clock, random)
         self._clock = clock
         self._metrics = metrics
         self._random = random
-        self._resume_batch = batch
+        self._batch = batch
+        self._stopping = False
+        self._at_work = anyio.Lock()
+        self._unplanned: deque[Job] = deque()
+        self._has_unplanned = Signal()
+
+    def use(self, decodings: Mapping[str, DecodeConfig]) -> None:
+        """The sources have changed."""
+        self._inputs.decodings = decodings
 
     async def run(self) -> None:
-        """Pulls what is due for lanes that have room, for ever."""
+        """Pulls what is due, for ever; deliveries only for lanes that have room."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._pull, self._lanes_with_room, self._deliveries, self._at_work)
+            tasks.start_soon(self._pull, lambda: {DEAD_LETTERS: _AT_ONCE}, self._letters)
+            tasks.start_soon(self._pull, lambda: {INPUTS: _AT_ONCE}, self._directory)
+            tasks.start_soon(self._plan_again)
+
+    async def stop(self) -> None:
+        """Takes no more deliveries out of the schedule; returns once none is on its way."""
+        self._stopping = True
+        async with self._at_work:
+            for job in self._unplanned:
+                self._settler.settle(job, Scheduled(self._clock.now(), _STOPPED))
+            self._unplanned.clear()
+
+    # Loops --------------------------------------------------------------------------------------
+
+    async def _pull(
+        self,
+        wanted: Callable[[], Mapping[str, int]],
+        work: Callable[[Sequence[Row], float], Awaitable[None]],
+        lock: anyio.Lock | None = None,
+    ) -> None:
         while True:
-            self._settler.soon_due = anyio.Event()
-            wanted = {
-                name: min(room, self._resume_batch)
-                for name, lane in self._dispatcher.lanes.items()
-                if (room := lane.room_for_due()) > 0
-            }
-            wanted |= {DEAD_LETTERS: _AT_ONCE, INPUTS: _AT_ONCE}
-            asked = self._clock.monotonic()
-            lease = max([30.0, *(lane.lease_s for lane in self._dispatcher.lanes.values())])
-            try:
-                rows = await self._ledger.due(wanted, lease)
-                await self._resume_rows(rows, asked)
-                pause = await self._pause(wanted, rows)
-            except LedgerDown as error:
-                self._dispatcher.ledger_failed(error)
-                pause = 0.5
+            changed = self._settler.changed.next
+            pause = _LOOK_S
+            async with lock or nullcontext():
+                try:
+                    if sinks := wanted():
+                        asked = self._clock.monotonic()
+                        rows = await self._ledger.due(sinks, self._lease)
+                        if rows:
+                            await work(rows, asked)
+                        pause = await self._pause(sinks, rows)
+                except LedgerDown:
+                    pause = 2 * _LOOK_S
             with anyio.move_on_after(pause):
-                await self._settler.soon_due.wait()
+                await changed.wait()
 
     async def _pause(self, wanted: Mapping[str, int], rows: Sequence[Row]) -> float:
         """Seconds until it is worth looking again."""
         if rows:
             return 0.005
         due = await self._ledger.next_due(list(wanted))
-        return 0.25 if due is None else min(0.25, max(0.01, due - self._clock.now()))
+        return _LOOK_S if due is None else min(_LOOK_S, max(0.01, due - self._clock.now()))
 
-    async def _resume_rows(self, rows: Sequence[Row], asked: float) -> None:
-        letters = [row for row in rows if row.kind is Kind.DEAD_LETTER]
-        if letters:
-            for row in await self._outbox.publish(letters, self._random.random()):
-                self._settler.write(Settle(row))
+    @property
+    def _lease(self) -> float:
+        leases = (lane.lease_s for lane in self._dispatcher.lanes.values())
+        return max(_SHORTEST_LEASE_S, *leases, 0.0)
+
+    def _lanes_with_room(self) -> Mapping[str, int]:
+        if self._stopping or not self._ledger.may_take_over(self._lease):
+            return {}
+        return {
+            name: min(room, self._batch)
+            for name, lane in self._dispatcher.lanes.items()
+            if (room := lane.room_for_due()) > 0
+        }
+
+    async def _letters(self, rows: Sequence[Row], asked: float) -> None:
+        for row in await self._outbox.publish(rows):
+            self._settler.write(Settle(row))
+
+    async def _directory(self, rows: Sequence[Row], asked: float) -> None:
+        await self._inputs.resume(rows)
+
+    # Deliveries ---------------------------------------------------------------------------------
+
+    async def _deliveries(self, rows: Sequence[Row], asked: float) -> None:
         for row in rows:
-            if row.kind is Kind.INPUT:
-                await self._resume_input(row)
-            elif row.kind is Kind.DELIVERY:
-                await self._resume_delivery(row, asked)
+            job = unpack(row)
+            job.claimed_at = asked
+            self._metrics.route(job.route).sink(job.sink).resumed()
+            if row.state is State.CLAIMED and not self._is_to_be_resent(job):
+                continue
+            if job.message is None:
+                self._unplanned.append(job)
+                self._has_unplanned.give()
+            else:
+                self._put(job)
 
-    async def _resume_delivery(self, row: Row, asked: float) -> None:
-        job = unpack(row)
-        job.claimed_at = asked
-        self._metrics.route(job.route).sink(job.sink).resumed()
-        lane = self._dispatcher.lanes.get(job.sink)
-        if row.state is State.CLAIMED:
-            self._metrics.sink(job.sink).in_doubt()
-            job.is_repeat = True
-            if job.in_doubt == "dead_letter":
-                self._settler.settle(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
-                return
-        if job.message is None and not await self._render_again(job):
-            return
-        if lane is None:
-            self._settler.settle(job, Scheduled(self._clock.now() + 60, Reason("no_sink")))
-        else:
+    def _put(self, job: Job) -> None:
+        if lane := self._dispatcher.lanes.get(job.sink):
             lane.put_resumed(job)
+        else:
+            due = self._clock.now() + _NO_SINK_S
+            self._settler.settle(job, Scheduled(due, Reason("no_sink", "the sink is gone")))
 
-    async def _render_again(self, job: Job) -> bool:
-        """A delivery that died unrendered and was replayed: planned anew, under today's rules."""
-        reason = Reason("not_planned", "the route does not plan this delivery any more")
-        rules = self._dispatcher.rules
-        route = rules.routes.get(job.route)
-        event = self._decode(job.record)
-        if route is not None and event is not None:
-            drafts = [d for d in select(route, event).drafts if d.id == job.recipient]
-            profiles = await self._dispatcher.profiles(d.id for d in drafts)
-            planned = plan(
-                route,
-                event,
-                drafts,
-                [profiles[d.id] for d in drafts],
-                self._dispatcher.rules.divert,
-            )
-            for head in planned.deliveries:
-                for delivery in with_fallbacks(head):
-                    if delivery.key == job.key and delivery.target is not None:
-                        try:
-                            now = self._clock.now()
-                            job.message = render(delivery, rules.templates, now)
-                        except RenderError as error:
-                            reason = Reason("render_failed", str(error))
-                        else:
-                            return True
-        self._settler.settle(job, Dead(reason))
+    def _is_to_be_resent(self, job: Job) -> bool:
+        """An earlier claim has ended without an outcome: the step's rule decides."""
+        self._metrics.sink(job.sink).in_doubt()
+        job.is_repeat = True
+        if job.in_doubt == "resend":
+            return True
+        self._settler.settle(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
         return False
 
-    def _decode(self, record: Record) -> Event | None:
-        for decoding in self._decodings.values():
-            decoded = decode(record, decoding)
-            if not isinstance(decoded, Poison):
-                return decoded
-        return None
+    # Unrendered ---------------------------------------------------------------------------------
 
-    async def _resume_input(self, row: Row) -> None:
-        """Recipients whose profile could not be had: asks the directory again."""
-        assert row.blob is not None
-        head, record = unpack_record(row.blob)
-        now = self._clock.now()
+    async def _plan_again(self) -> None:
+        """Renders deliveries that have no message, one after the other; it asks the directory.
+
+        They died unrendered and were replayed, or are fallbacks that could not be rendered when
+        they were put to wait.
+        """
+        while True:
+            more = self._has_unplanned.next
+            while self._unplanned:
+                job = self._unplanned[0]
+                settlement = await self._render_again(job)
+                if not self._unplanned or self._unplanned[0] is not job:
+                    continue
+                self._unplanned.popleft()
+                if settlement is None:
+                    self._put(job)
+                else:
+                    self._settler.settle(job, settlement)
+            await more.wait()
+
+    async def _render_again(self, job: Job) -> Scheduled | Dead | None:
+        """Plans a delivery anew, under today's rules, and renders it; else what becomes of it."""
         rules = self._dispatcher.rules
-        route = rules.routes.get(head["route"])
-        decoding = self._decodings.get(head["source"])
-        event = decode(record, decoding) if decoding else None
-        if route is None or event is None or isinstance(event, Poison):
-            reason = Reason("route_gone", "its route or source is not configured any more")
-            self._end_input(row, record, head["route"], reason, now)
-            return
-        ids = set(head["ids"])
-        drafts = tuple(d for d in select(route, event).drafts if d.id in ids)
+        for event in self._readings(job):
+            planned = await self._plan(job, event, rules)
+            delivery = _find(planned, job.key)
+            if delivery is not None and delivery.target is not None:
+                job.delivery, job.rules = delivery, rules
+                reason = render_job(job, self._clock.now())
+                job.delivery = job.rules = None
+                return Dead(reason) if reason else None
+            if planned.waiting and planned.why_waiting is not None:
+                return Scheduled(self._clock.now() + _DIRECTORY_S, planned.why_waiting)
+        return Dead(_NOT_PLANNED)
+
+    async def _plan(self, job: Job, event: Event, rules: Ruleset) -> Planned:
+        route = rules.routes.get(job.route)
+        if route is None:
+            return Planned()
+        drafts = [d for d in select(route, event).drafts if d.id == job.recipient]
         profiles = await self._dispatcher.profiles(d.id for d in drafts)
-        found = [profiles[d.id] for d in drafts]
-        planned = plan(
-            route, event, drafts, found, self._dispatcher.rules.divert, with_event_steps=False
-        )
-        follow_ups = [r for d in planned.deliveries for r in started_rows(d, rules, now)]
-        for failure in planned.failures:
-            self._dispatcher.fail(failure, event, None, None)
-        for failure in planned.suppressed:
-            self._dispatcher.fail(failure, event, None, None, state=State.SUPPRESSED)
-        books = self._metrics.route(route.id)
-        for follow_up in follow_ups:
-            if follow_up.kind is Kind.DELIVERY:
-                book_row(books.sink(follow_up.sink), follow_up)
-        if not planned.waiting:
-            done = replace(row, state=State.DELIVERED, blob=None, reason=None)
-            self._settler.write(Settle(done, follow_ups=tuple(follow_ups)))
-            return
-        first_at = row.first_at if row.first_at is not None else now
-        if now - first_at > INPUT_WAITS.give_up:
-            reason = planned.why_waiting or Reason("directory")
-            self._end_input(row, record, route.id, reason, now)
-            return
-        again = replace(
-            row,
-            state=State.SCHEDULED,
-            attempts=row.attempts + 1,
-            first_at=first_at,
-            due=now + backoff(row.attempts + 1, INPUT_WAITS, self._random.random()),
-            reason=planned.why_waiting,
-            blob=pack_record({**head, "ids": [d.id for d in planned.waiting]}, record),
-        )
-        self._settler.write(Settle(again, follow_ups=tuple(follow_ups)))
+        return plan(route, event, drafts, [profiles[d.id] for d in drafts], rules.divert)
 
-    def _end_input(self, row: Row, record: Record, route: str, reason: Reason, now: float) -> None:
-        letter = event_dead_letter_row(
-            record, reason, now, stage="recipients", route=route, member=row.key.hex()
-        )
-        dead = replace(row, state=State.DEAD, reason=reason)
-        self._settler.write(Settle(dead, follow_ups=(letter,)))
+    def _readings(self, job: Job) -> list[Event]:
+        """The record as an event, once for each way that sources read records."""
+        decodings = {repr(d): d for d in self._inputs.decodings.values()}.values()
+        events = [decode(job.record, decoding) for decoding in decodings]
+        return [event for event in events if not isinstance(event, Poison)]
 
 
-def with_fallbacks(delivery: Delivery) -> Iterable[Delivery]:
-    """A delivery and everything that could start after it."""
-    yield delivery
-    for fallback in delivery.fallbacks:
-        yield from with_fallbacks(fallback)
+def _find(planned: Planned, key: bytes) -> Delivery | None:
+    for primary in planned.deliveries:
+        for delivery in with_fallbacks(primary):
+            if delivery.key == key:
+                return delivery
+    return None

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, final
 
 import anyio
 
 from router.clock import Clock
+from router.delivery.books import Rows, book_changes, book_exit, open_keys
 from router.delivery.dead_letters import dead_letter_row
-from router.delivery.fallbacks import started_rows, waiting_rows
+from router.delivery.fallbacks import started_rows, unneeded_rows, waiting_rows
 from router.delivery.job import Job
 from router.delivery.offsets import Ticket
+from router.delivery.signal import Signal
 from router.delivery.stages import Stage, reached
-from router.ledger import Fact, Kind, Ledger, LedgerDown, Row, Settle, Settled, State, Waiters
+from router.delivery.watched import WatchedLedger
+from router.ledger import Fact, Kind, LedgerDown, Row, Settle, Settled, State, Waiters
 from router.planning import (
     Arrived,
     Cause,
@@ -25,7 +28,7 @@ from router.planning import (
     Settlement,
     Suppressed,
 )
-from router.telemetry import Account, Metrics
+from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
 
@@ -41,13 +44,31 @@ class Closing:
     """A settlement on its way to the ledger.
 
     Attributes:
+        route: Whose books its follow-ups go into.
         ticket: Holds a record's offset until it is written.
-        done: Called once it is written, with what the ledger said.
+        job: The delivery that it ends; None for other rows.
+        done: Called once it is written: True if by this, False if the row stood so already.
     """
 
     settle: Settle
+    route: str
     ticket: Ticket | None
-    done: Callable[[Settled], None] | None
+    job: Job | None = None
+    done: Callable[[bool], None] | None = None
+
+    @property
+    def beside(self) -> list[bytes]:
+        """Keys of other deliveries' rows that the settlement may write."""
+        keys = [row.key for row in self.settle.follow_ups if row.kind is Kind.DELIVERY]
+        if self.job is not None and self.settle.waiters != "keep":
+            keys += self.job.waiting
+        return keys
+
+    @property
+    def all_keys(self) -> list[bytes]:
+        """Keys of all rows that the settlement may write."""
+        letters = [row.key for row in self.settle.follow_ups if row.kind is not Kind.DELIVERY]
+        return [self.settle.row.key, *letters, *self.beside]
 
 
 @final
@@ -55,110 +76,103 @@ class Settler:
     """Takes settlements from lanes and intake, writes them in batches, closes tickets.
 
     With a ledger that is not durable a scheduled row does not free its record's offset: its
-    ticket is parked here until the row comes out of the schedule again.
+    ticket is parked here until the row has ended.
+
+    Attributes:
+        changed: Given when something may have become due.
+        contested: Takes a delivery that could not be settled unclaimed, because somebody has a
+            claim of it; its ticket stays held.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, ledger: WatchedLedger, clock: Clock, metrics: Metrics) -> None:
         self.ledger = ledger
-        self.is_up = True
+        self.changed = Signal()
+        self.contested: Callable[[Job], None] | None = None
         self._clock = clock
         self._metrics = metrics
         self._pending: deque[Closing] = deque()
         self._facts: list[Fact] = []
-        self._dropped: list[tuple[str, str]] = []
         self._wake = anyio.Event()
-        self._idle = anyio.Event()
-        self._idle.set()
-        self.soon_due = anyio.Event()
+        self._wrote = Signal()
+        self._taken = self._written = 0
+        self._noted = self._notes_written = 0
         self._parked: dict[bytes, list[Ticket]] = {}
-        self._waiting: dict[bytes, list[bytes]] = {}
 
     # In -----------------------------------------------------------------------------------------
 
     def settle(self, job: Job, settlement: Settlement) -> None:
         """Takes what became of a delivery; it is written soon."""
-        account = self._metrics.route(job.route).sink(job.sink)
         now = self._clock.now()
         match settlement:
             case Arrived():
-                settle = Settle(job.row(State.DELIVERED, reason=settlement.reason), "drop")
-                name = "delivered"
+                follow_ups, waiters = self._no_fallbacks(job)
+                settle = Settle(
+                    job.row(State.DELIVERED, reason=settlement.reason),
+                    waiters,
+                    follow_ups=follow_ups,
+                )
             case Scheduled():
                 waiting = self._waiting_rows(job, now)
                 row = job.row(
                     State.SCHEDULED, reason=settlement.reason, due=settlement.due, with_blob=True
                 )
                 settle = Settle(row, follow_ups=waiting)
-                name = "scheduled"
             case Suppressed():
                 follow_ups, waiters = self._fallbacks(job, settlement.causes, now)
                 row = job.row(State.SUPPRESSED, reason=settlement.reason)
                 settle = Settle(row, waiters, tuple(settlement.causes), follow_ups)
-                name = "suppressed"
             case Dead():
                 follow_ups, waiters = self._fallbacks(job, settlement.causes, now)
                 letter = dead_letter_row(job, settlement.reason, now)
                 row = job.row(State.DEAD, reason=settlement.reason, with_blob=True)
                 settle = Settle(row, waiters, tuple(settlement.causes), (*follow_ups, letter))
-                name = "dead"
                 log.warning(
                     "delivery is dead: %s",
                     settlement.reason,
                     extra={"router": {"route": job.route, "step": job.step, "sink": job.sink}},
                 )
-        reason = settle.row.reason.code if settle.row.reason else ""
-
-        def done(result: Settled) -> None:
-            if result is Settled.STALE:
-                account.duplicate()
-            elif name == "delivered":
-                account.delivered()
-            elif name == "scheduled":
-                account.scheduled(reason)
-            elif name == "suppressed":
-                account.suppressed(reason)
-            else:
-                account.dead(reason)
-            if result is not Settled.STALE:
-                self._book_fallbacks(job, settle)
-
-        self.write(settle, job.ticket, done)
+        self._take(Closing(settle, job.route, job.ticket, job))
 
     def write(
         self,
         settle: Settle,
         ticket: Ticket | None = None,
-        done: Callable[[Settled], None] | None = None,
+        *,
+        route: str = "",
+        done: Callable[[bool], None] | None = None,
     ) -> None:
-        """Takes any settlement; the ticket is released once it is written and durable."""
-        self._pending.append(Closing(settle, ticket, done))
-        if len(self._pending) == 1:
-            self._idle = anyio.Event()
-            self._wake.set()
+        """Takes any other settlement; the ticket is released once it is written and durable."""
+        self._take(Closing(settle, route, ticket, done=done))
 
-    def note(self, facts: Sequence[Fact], dropped: Sequence[tuple[str, str]]) -> None:
-        """Takes facts to write and to drop, such as changed gates."""
-        if facts or dropped:
+    def note(self, facts: Sequence[Fact]) -> None:
+        """Takes facts to write, such as changed gates."""
+        if facts:
             self._facts += facts
-            self._dropped += dropped
+            self._noted += 1
             self._wake.set()
 
-    def park(self, key: bytes, ticket: Ticket) -> None:
-        """A record whose delivery stands in the schedule of a ledger that is not durable."""
-        self._parked.setdefault(key, []).append(ticket)
-
-    def unpark(self, key: bytes) -> None:
-        """A row has ended: records it held back are free of it."""
-        for ticket in self._parked.pop(key, ()):
+    def duplicate(self, key: bytes, state: State, ticket: Ticket | None) -> None:
+        """A delivery that the ledger knows in this state: its record need not wait for it, unless
+        the ledger is not durable and the row is open."""
+        if ticket is None:
+            return
+        if self.ledger.is_durable or state.is_final:
             ticket.release()
+        else:
+            self._parked.setdefault(key, []).append(ticket)
+
+    def _take(self, closing: Closing) -> None:
+        self._pending.append(closing)
+        self._taken += 1
+        if len(self._pending) == 1:
+            self._wake.set()
 
     # Out ----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Writes until cancelled."""
         while True:
-            if not self._pending and not self._facts and not self._dropped:
-                self._idle.set()
+            if not self._pending and not self._facts:
                 self._wake = anyio.Event()
                 await self._wake.wait()
             if len(self._pending) < _BATCH:
@@ -167,47 +181,75 @@ class Settler:
 
     async def flush(self) -> None:
         """Waits until everything taken so far is written."""
-        while self._pending:
-            await self._idle.wait()
+        taken, noted = self._taken, self._noted
+        while self._written < taken or self._notes_written < noted:
+            await self._wrote.next.wait()
 
     async def _write_some(self) -> None:
-        batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
-        facts, dropped = self._facts, self._dropped
-        self._facts, self._dropped = [], []
-        results: Sequence[Settled] = ()
+        batch = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]
+        facts, noted = self._facts, self._noted
+        self._facts = []
         if batch:
-            results = await self._insist(lambda: self.ledger.settle([c.settle for c in batch]))
-            reached(Stage.SETTLED)
+            await self._write_batch(batch)
         if facts:
             await self._insist(lambda: self.ledger.put_facts(facts))
-        if dropped:
-            await self._insist(lambda: self.ledger.drop_facts(dropped))
-        for closing, result in zip(batch, results, strict=True):
-            self._pending.popleft()
-            settle = closing.settle
-            if closing.done is not None:
-                closing.done(result)
-            self._close(closing.ticket, settle, result)
-            if settle.follow_ups or settle.row.state is State.SCHEDULED:
-                self.soon_due.set()
+        self._written += len(batch)
+        self._notes_written = noted
+        self._wrote.give()
 
-    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Repeats an operation, which is safe, until the ledger takes it."""
+    async def _write_batch(self, batch: Sequence[Closing]) -> None:
+        routes = {key: closing.route for closing in batch for key in closing.beside}
+        before = await self._look_up(routes)
+        settles = [closing.settle for closing in batch]
+        results, again = await self._insist(lambda: self.ledger.settle(settles))
+        reached(Stage.SETTLED)
+        keys = [*routes] if self.ledger.is_durable else [k for c in batch for k in c.all_keys]
+        after = await self._look_up(keys)
+        book_changes(
+            lambda row: self._metrics.route(routes[row.key]).sink(row.sink),
+            before,
+            {key: after[key] for key in routes},
+        )
+        for closing, result in zip(batch, results, strict=True):
+            # After a failed call, what stands there already was written by that call.
+            is_ours = result is Settled.OK or (again and result is Settled.SAME)
+            self._close(closing, result, after, is_ours=is_ours)
+        self.changed.give()
+
+    async def _look_up(self, keys: Collection[bytes]) -> Rows:
+        if not keys:
+            return {}
+        unique = list(dict.fromkeys(keys))
+        rows, _ = await self._insist(lambda: self.ledger.lookup(unique))
+        return dict(zip(unique, rows, strict=True))
+
+    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+        """Repeats an operation, which is safe, until the ledger takes it; whether it had to."""
+        again = False
         while True:
             try:
-                result = await operation()
-            except LedgerDown as error:
-                if self.is_up:
-                    log.error("the ledger is down, outcomes wait: %s", error)
-                self.is_up = False
-                self._metrics.ledger_up(False)
+                return await operation(), again
+            except LedgerDown:
+                again = True
                 await self._clock.sleep(_DOWN_WAIT_S)
+
+    def _close(self, closing: Closing, result: Settled, after: Rows, *, is_ours: bool) -> None:
+        job = closing.job
+        if job is not None:
+            if result is Settled.STALE and job.epoch == 0 and self.contested is not None:
+                self.contested(job)
+                return
+            account = self._metrics.route(job.route).sink(job.sink)
+            if is_ours:
+                book_exit(account, closing.settle.row)
             else:
-                if not self.is_up:
-                    log.warning("the ledger is back")
-                    self.is_up = True
-                    self._metrics.ledger_up(True)
-                return result
+                account.duplicate()
+        if closing.done is not None:
+            closing.done(is_ours)
+        if not self.ledger.is_durable:
+            self._park_or_release(closing, after)
+        elif closing.ticket is not None:
+            closing.ticket.release()
 
     # Fallbacks ----------------------------------------------------------------------------------
 
@@ -215,78 +257,52 @@ class Settler:
         """Fallbacks of a fresh delivery that could not end at once wait in the ledger."""
         if job.delivery is None or job.rules is None:
             return ()
-        rows = waiting_rows(job, job.delivery.fallbacks, job.rules, now)
-        job.waiting = tuple(row.sink for row in rows if row.wait_on == job.family)
-        job.delivery = None
-        return tuple(rows)
+        return tuple(waiting_rows(job, job.delivery.fallbacks, job.rules, now))
+
+    def _no_fallbacks(self, job: Job) -> tuple[tuple[Row, ...], Waiters]:
+        """Fallbacks that wait are dropped; of several devices, one is enough to drop them all,
+        also those that another one would only have put there."""
+        if job.siblings > 1:
+            fallbacks = job.delivery.fallbacks if job.delivery else ()
+            return tuple(unneeded_rows(fallbacks)), "drop"
+        return (), "drop" if job.waiting else "keep"
 
     def _fallbacks(
         self, job: Job, causes: frozenset[Cause], now: float
     ) -> tuple[tuple[Row, ...], Waiters]:
         """What a failed delivery starts: new rows, or those that wait in the ledger."""
-        waiters: Waiters = "start" if causes else "drop"
+        if not causes:
+            return self._no_fallbacks(job)
         if job.delivery is None or job.rules is None:
-            return (), waiters
+            return (), "start" if job.waiting else "keep"
         if job.siblings > 1:
-            return self._waiting_rows(job, now), waiters
+            return self._waiting_rows(job, now), "start"
         started = [f for f in job.delivery.fallbacks if f.step.causes & causes]
         return tuple(r for f in started for r in started_rows(f, job.rules, now)), "keep"
 
-    def _book_fallbacks(self, job: Job, settle: Settle) -> None:
-        """Enters started or waiting fallbacks into the books, and waiting ones out of them."""
-        route = self._metrics.route(job.route)
-        for row in settle.follow_ups:
-            if row.kind is Kind.DELIVERY:
-                book_row(route.sink(row.sink), row)
-        if settle.waiters == "drop":
-            for sink in job.waiting:
-                account = route.sink(sink)
-                account.resumed()
-                account.suppressed("not_needed")
+    # Without a durable ledger -------------------------------------------------------------------
 
-    # Tickets ------------------------------------------------------------------------------------
-
-    def _close(self, ticket: Ticket | None, settle: Settle, result: Settled) -> None:
-        if not self.ledger.is_durable and result is not Settled.STALE:
-            self._park(ticket, settle)
-            if settle.row.state is State.SCHEDULED and ticket is not None:
-                self.park(settle.row.key, ticket)
-                return
-            if settle.row.state.is_final:
-                self.unpark(settle.row.key)
+    def _park_or_release(self, closing: Closing, after: Rows) -> None:
+        """A record is held until its row, and every row written beside it, has ended."""
+        key, ticket = closing.settle.row.key, closing.ticket
+        open_ = open_keys(after.values())
+        holders = [*self._parked.get(key, ()), *([ticket] if ticket else [])]
+        for row in closing.settle.follow_ups:
+            if row.key in open_:
+                for holder in holders:
+                    holder.hold()
+                    self._parked.setdefault(row.key, []).append(holder)
+        for beside in closing.beside:
+            if beside not in open_:
+                self._unpark(beside)
+        if key in open_:
+            if ticket is not None:
+                self._parked.setdefault(key, []).append(ticket)
+            return
+        self._unpark(key)
         if ticket is not None:
             ticket.release()
 
-    def _park(self, ticket: Ticket | None, settle: Settle) -> None:
-        """Without a durable ledger a record is held until its last follow-up has ended."""
-        holders = self._parked.get(settle.row.key, ())
-        for row in settle.follow_ups:
-            if row.state.is_final:
-                continue
-            for holder in (ticket, *holders):
-                if holder is not None:
-                    holder.hold()
-                    self.park(row.key, holder)
-            if row.state is State.WAITING and row.wait_on is not None:
-                self._waiting.setdefault(row.wait_on, []).append(row.key)
-        family = settle.row.family
-        if family is None or settle.waiters == "keep":
-            return
-        for key in self._waiting.pop(family, ()):
-            if settle.waiters == "drop":
-                self.unpark(key)
-
-
-def book_row(account: Account, row: Row) -> None:
-    """Enters a row that is written without having been a job: planned, and out again at once."""
-    account.planned()
-    reason = row.reason.code if row.reason else ""
-    match row.state:
-        case State.SUPPRESSED:
-            account.suppressed(reason)
-        case State.DEAD:
-            account.dead(reason)
-        case State.WAITING:
-            account.scheduled("waiting")
-        case _:
-            account.scheduled(reason)
+    def _unpark(self, key: bytes) -> None:
+        for ticket in self._parked.pop(key, ()):
+            ticket.release()

@@ -1,0 +1,251 @@
+"""A lane's workers: what was granted is sent, and concluded by what the sink answers."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
+
+import anyio
+
+from router.clock import Clock
+from router.delivery.gates import By, Gates
+from router.delivery.health import SINK_BUG, Health
+from router.delivery.job import Job
+from router.delivery.settling import Settler
+from router.delivery.stages import Stage, reached
+from router.messages import (
+    Delivered,
+    Halt,
+    InDoubt,
+    Outcome,
+    Reason,
+    Rejected,
+    Retry,
+)
+from router.planning import EXPIRED, Scheduled, Settlement, Suppressed, has_expired
+from router.sinks import BatchSink, Sink, SinkConfig
+from router.telemetry import SinkMetrics
+from router.telemetry.metrics import AttemptOutcome
+
+log = logging.getLogger("router.delivery")
+
+MARGIN_S = 5.0
+"""Seconds beside the sink's timeout that an attempt may take, all in all."""
+
+BATCH = 500
+_PROBE_RETRY_S = 1.0
+
+_NAMES: dict[type[Outcome], AttemptOutcome] = {
+    Delivered: "delivered",
+    Retry: "retry",
+    Halt: "halt",
+    Rejected: "rejected",
+    InDoubt: "in_doubt",
+}
+_TIMED_OUT = InDoubt(Reason("timeout", "no answer in time"))
+_MISSING = InDoubt(Reason(SINK_BUG, "the sink answered for fewer messages"))
+
+
+@final
+class Workers:
+    """Long-lived workers on a deque of claimed deliveries.
+
+    Args:
+        on_room: Called when the feeder may look for more.
+
+    Attributes:
+        claimed: Deliveries that are claimed and not settled, wherever they are in the lane.
+        width: How many go at once.
+        probe: The delivery that tries out a closed sink, while it is under way.
+    """
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        gates: Gates,
+        health: Health,
+        settler: Settler,
+        clock: Clock,
+        count: SinkMetrics,
+        on_room: Callable[[], None],
+    ) -> None:
+        self.lease_s = 2 * (config.timeout + MARGIN_S)
+        self.claimed: set[Job] = set()
+        self.width = config.concurrency
+        self.probe: Job | None = None
+        self._config = config
+        self._gates = gates
+        self._health = health
+        self._settler = settler
+        self._clock = clock
+        self._count = count
+        self._on_room = on_room
+        self._ready: deque[Job] = deque()
+        self._idle: list[anyio.Event] = []
+
+    @property
+    def room(self) -> int:
+        """How many more may be claimed: as many as are sent wait claimed at most."""
+        return 2 * self.width - len(self.claimed)
+
+    def hand(self, jobs: Iterable[Job]) -> None:
+        """Takes claimed deliveries to send."""
+        self._ready.extend(jobs)
+        for _ in range(min(len(self._ready), len(self._idle))):
+            self._idle.pop().set()
+
+    def shelve(self) -> None:
+        """Gives what is claimed and not being sent to the schedule."""
+        while self._ready:
+            self._put_off(self._ready.popleft(), self._clock.now(), _STOPPED)
+
+    async def run(self, sink: Sink | BatchSink) -> None:
+        """Sends until cancelled."""
+        is_batch = isinstance(sink, BatchSink)
+        self.width = BATCH if is_batch else self._config.concurrency
+        self._on_room()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 if is_batch else self._config.concurrency):
+                tasks.start_soon(self._work, sink)
+
+    async def _work(self, sink: Sink | BatchSink) -> None:
+        while True:
+            while not self._ready:
+                parked = anyio.Event()
+                self._idle.append(parked)
+                await parked.wait()
+            if isinstance(sink, BatchSink):
+                taken = [self._ready.popleft() for _ in range(min(BATCH, len(self._ready)))]
+                if jobs := [job for job in taken if self._may_go(job)]:
+                    await self._send_batch(sink, jobs)
+            else:
+                job = self._ready.popleft()
+                if self._may_go(job):
+                    await self._send(sink, job)
+            if len(self.claimed) <= self.width or not self._ready:
+                self._on_room()
+
+    # Before the send ----------------------------------------------------------------------------
+
+    def _may_go(self, job: Job) -> bool:
+        """Looks once more, just before the send, at what may have changed since the claim."""
+        now = self._clock.now()
+        if self._clock.monotonic() - job.claimed_at >= self._config.timeout + MARGIN_S:
+            # Its lease might end during the send.
+            self._put_off(job, now, Reason("lease", "it waited too long"))
+        elif has_expired(job.expires_at, now):
+            self.end(job, Suppressed(EXPIRED))
+        elif job is not self.probe and (gate := self._gates.closed(now)):
+            self._put_off(job, max(gate.until, now + _PROBE_RETRY_S), gate.reason)
+        elif (until := self._gates.target_until(job.target.address, now)) is not None:
+            self._put_off(job, until, TARGET_WAITS)
+        else:
+            if job.is_repeat:
+                self._count.repeat()
+            return True
+        return False
+
+    def _put_off(self, job: Job, until: float, reason: Reason) -> None:
+        due = until if job.expires_at is None else min(until, job.expires_at)
+        self.end(job, Scheduled(due, reason))
+
+    # Send ---------------------------------------------------------------------------------------
+
+    async def _send(self, sink: Sink, job: Job) -> None:
+        started = self._clock.monotonic()
+        outcome: Outcome
+        try:
+            with anyio.fail_after(self._config.timeout + MARGIN_S - 1):
+                outcome = await sink.send(job.parcel())
+        except TimeoutError:
+            outcome = _TIMED_OUT
+        except Exception as error:
+            outcome = _bug(error)
+        self._conclude(job, outcome, started)
+
+    async def _send_batch(self, sink: BatchSink, jobs: list[Job]) -> None:
+        started = self._clock.monotonic()
+        outcomes: Sequence[Outcome]
+        try:
+            with anyio.fail_after(self._config.timeout + MARGIN_S - 1):
+                outcomes = list(await sink.send_batch([job.parcel() for job in jobs]))
+        except TimeoutError:
+            outcomes = [_TIMED_OUT] * len(jobs)
+        except Exception as error:
+            outcomes = [_bug(error)] * len(jobs)
+        for index, job in enumerate(jobs):
+            outcome = outcomes[index] if index < len(outcomes) else _MISSING
+            self._conclude(job, outcome, started)
+
+    # After it -----------------------------------------------------------------------------------
+
+    def _conclude(self, job: Job, outcome: Outcome, started: float) -> None:
+        reached(Stage.SENT)
+        name = _NAMES.get(type(outcome))
+        if name is None:
+            name, outcome = "in_doubt", InDoubt(Reason(SINK_BUG, "the sink gave no outcome"))
+        job.attempts += 1
+        seconds = self._clock.monotonic() - started
+        if job.first_at is None:
+            job.first_at = self._clock.now() - seconds
+        self._count.attempt(name, seconds)
+        if isinstance(outcome, Delivered):
+            self._count.delivered_after(max(0.0, self._clock.now() - job.event_time))
+        else:
+            self._tell(job, outcome)
+        is_probe = self.probe is job
+        if is_probe:
+            self.probe_ended()
+        self.end(job, self._health.conclude(job, outcome, is_probe=is_probe))
+        self.note_gates()
+        reached(Stage.CONCLUDED)
+
+    def _tell(self, job: Job, outcome: Retry | Halt | Rejected | InDoubt) -> None:
+        if isinstance(outcome, InDoubt):
+            self._count.in_doubt()
+            job.is_repeat = True
+        elif isinstance(outcome, Retry):
+            self._count.retry(outcome.reason.code)
+        log.log(
+            logging.DEBUG if isinstance(outcome, Retry) else logging.WARNING,
+            "sink %s: %s",
+            self._gates.sink,
+            outcome.reason,
+            extra={"router": {"route": job.route, "step": job.step, "attempt": job.attempts}},
+        )
+
+    def end(self, job: Job, settlement: Settlement) -> None:
+        """Hands what became of a delivery to the settler; every job of a lane ends here."""
+        self.claimed.discard(job)
+        if self.probe is job:
+            self.probe_ended()
+        self._settler.settle(job, settlement)
+
+    def probe_ended(self) -> None:
+        """The probe is back, or never went out."""
+        self.probe = None
+        self._gates.probe_ended()
+
+    def note_gates(self) -> None:
+        """Passes on what has changed of the gates."""
+        changed = self._gates.take_changes()
+        if changed:
+            self._settler.note(changed)
+            self.show_gates()
+
+    def show_gates(self) -> None:
+        """The gates as metrics."""
+        for by in By:
+            self._count.gates("sink", by.value, int(self._gates.is_closed_by(by)))
+        self._count.gates("target", "retry_after", self._gates.targets)
+
+
+TARGET_WAITS = Reason("target_waits", "the target has to wait")
+_STOPPED = Reason("stopped", "the process stops")
+
+
+def _bug(error: Exception) -> InDoubt:
+    log.error("a sink has a bug", exc_info=error)
+    return InDoubt(Reason(SINK_BUG, type(error).__name__))
