@@ -1,0 +1,1 @@
+"""APNs' credentials, messages and answers, without any connection."""

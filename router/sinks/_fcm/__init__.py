@@ -1,0 +1,1 @@
+"""FCM's messages and answers, without any connection."""
