@@ -74,7 +74,7 @@ _UNREADABLE = (
 )
 _TRIES_BEFORE_SKIP = 3
 _CAREFUL_WAIT_S = 0.3
-_CLOSE_DEADLINE_S = 5.0
+_CLOSE_DEADLINE_S = 2.0
 
 PlacesCallback = Callable[[Collection[TopicPartition]], Awaitable[None]]
 

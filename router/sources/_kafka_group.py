@@ -61,6 +61,8 @@ class KafkaSource:
         self._failure: ConfigError | None = None
         self._is_joined = False
         self._handing_over = anyio.Lock()
+        self._taking_back = anyio.CancelScope()
+        self._is_closing = False
         self._generation = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._started: set[TopicPartition] = set()
@@ -153,6 +155,14 @@ class KafkaSource:
         except LedgerDown as error:
             log.warning("source %s: progress is not noted in the ledger: %s", self._name, error)
 
+    def close(self) -> None:
+        """Hands nothing over any more: who ends the block has drained and committed.
+
+        A rebalance runs in a task of the library's own, which closing waits for.
+        """
+        self._is_closing = True
+        self._taking_back.cancel()
+
     # Connection ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -220,10 +230,11 @@ class KafkaSource:
 
     async def _take_back(self, places: set[TopicPartition]) -> None:
         """The listener drains and commits inside; only then are the partitions not ours."""
-        if not places:
+        if not places or self._is_closing:
             return
         try:
-            await self._listener.revoked(sorted(places))
+            with anyio.CancelScope() as self._taking_back:
+                await self._listener.revoked(sorted(places))
         except Exception:
             self.counts["callback_failed"] += 1
             log.exception("source %s: handing partitions over failed", self._name)
@@ -358,4 +369,5 @@ async def running_group(
         try:
             yield source
         finally:
+            source.close()
             tasks.cancel_scope.cancel()

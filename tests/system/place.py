@@ -10,7 +10,7 @@ from typing import Any
 from router.ledger import Kind, Row, State
 from router.sandbox import Received, Sandbox
 from tests.brokers import Broker, create_topic
-from tests.system.processes import count_states, ledger_rows
+from tests.system.processes import count_states, eventually, ledger_rows
 from tests.system.projects import (
     Project,
     api_sink,
@@ -20,7 +20,7 @@ from tests.system.projects import (
     secrets_of,
     write_project,
 )
-from tests.system.topics import committed, publish, read_all
+from tests.system.topics import commit, committed, publish, read_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,18 @@ class Place:
 
     async def committed(self, partition: int = 0) -> int | None:
         return await committed(self.broker.bootstrap, self.group, self.topic, partition)
+
+    async def commits(self, *offsets: int) -> None:
+        """Waits until the group has committed these, by partition."""
+
+        async def found() -> bool:
+            return [await self.committed(p) for p in range(len(offsets))] == list(offsets)
+
+        await eventually(found, f"offsets {offsets} of {self.group} are committed")
+
+    async def rewind(self, offset: int = 0) -> None:
+        """Sets the offset of a group without members, as Kafka's own tools do."""
+        await commit(self.broker.bootstrap, self.group, self.topic, offset)
 
     @property
     def dead_letter_topic(self) -> str:

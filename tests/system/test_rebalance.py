@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import final
 
+import anyio
 import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
@@ -109,12 +110,7 @@ async def test_a_partition_is_given_up_after_its_claimed_sends_and_taken_back(
 
             box.http.faults.clear()
             await _wait_for_sends(running, box, _COUNT)
-
-            async def is_committed() -> bool:
-                ends = [await place.committed(p) for p in range(_PARTITIONS)]
-                return ends == [_COUNT // 2, _COUNT // 2]
-
-            await eventually(is_committed, "all is committed")
+            await place.commits(_COUNT // 2, _COUNT // 2)
             scrape = await running.scrape()
 
         assert sorted(orders_of(list(box.record))) == sorted(f"o-{n}" for n in range(_COUNT))
@@ -144,11 +140,33 @@ async def test_a_send_longer_than_the_drain_is_neither_lost_nor_repeated(
             async with a_stranger(place, box) as stranger:
                 await eventually(lambda: stranger.starts, "the stranger has a partition")
             box.http.faults.clear()
-
-            async def is_committed() -> bool:
-                return [await place.committed(p) for p in range(_PARTITIONS)] == [4, 4]
-
-            await eventually(is_committed, "all is committed", details=lambda: running.output)
+            await place.commits(4, 4)
 
         assert sorted(orders_of(list(box.record))) == [f"o-{n}" for n in range(8)]
         assert await place.states(project) == {State.DELIVERED: 8}
+
+
+async def test_a_shutdown_amid_a_hand_over_keeps_to_the_grace_period(
+    evicting_place: Place,
+) -> None:
+    place = evicting_place
+    await place.create(_PARTITIONS)
+    async with sandbox() as box:
+        project = place.project(
+            box,
+            source={"session_timeout": "2s"},
+            sink={"concurrency": 1, "timeout": "60s"},
+            delivery={"grace": "1s", "drain": "30s"},
+        )
+        box.http.faults.plan(ANY_TARGET, always=Fault("stall", seconds=60))
+        async with daemon(project) as running:
+            await place.publish([order(0)])
+            async with a_stranger(place, box):
+                await eventually(lambda: _is_handing_over(running), "the hand-over has begun")
+                began = anyio.current_time()
+                assert await running.stop() == 0
+                assert anyio.current_time() - began < 5
+
+
+async def _is_handing_over(running: Daemon) -> bool:
+    return await running.total("router_rebalances_total") > 0

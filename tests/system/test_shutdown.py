@@ -36,13 +36,9 @@ async def test_claimed_sends_finish_and_the_rest_stays_in_kafka(place: Place) ->
         box.http.faults.clear()
         async with daemon(project) as restarted:
             await box.record.wait_for(count=20)
-            await eventually(lambda: place_is_at(place, 20), "everything committed")
+            await place.commits(20)
             assert await restarted.total("router_in_doubt_total") == 0
         assert sorted(orders_of(list(box.record))) == sorted(f"o-{n}" for n in range(20))
-
-
-async def place_is_at(place: Place, offset: int) -> bool:
-    return await place.committed() == offset
 
 
 async def test_a_send_longer_than_the_grace_period_is_in_doubt(place: Place) -> None:
@@ -64,7 +60,7 @@ async def test_a_send_longer_than_the_grace_period_is_in_doubt(place: Place) -> 
         box.http.faults.clear()
         async with daemon(project) as restarted:
             await box.record.wait_for(count=4)
-            await eventually(lambda: place_is_at(place, 3), "everything committed")
+            await place.commits(3)
             assert await restarted.total("router_repeats_total", sink="api") == claimed
         assert sorted(orders_of(list(box.record))) == ["o-0", "o-0", "o-1", "o-2"]
 
@@ -72,23 +68,25 @@ async def test_a_send_longer_than_the_grace_period_is_in_doubt(place: Place) -> 
 async def test_what_is_scheduled_is_sent_after_a_restart(place: Place) -> None:
     await place.create()
     async with sandbox() as box:
-        project = place.project(box, sink={"retry": {"first": "500ms", "cap": "1s"}})
+        project = place.project(
+            box, sink={"retry": {"first": "500ms", "cap": "1s"}, "breaker": {"at_least": 1000}}
+        )
         box.http.faults.plan(ANY_TARGET, always=answer(503))
         async with daemon(project) as running:
             await place.publish([order(n) for n in range(5)])
-            await eventually(lambda: place_is_at(place, 5), "scheduled work frees the offsets")
+            await place.commits(5)
             assert await running.stop() == 0
         assert await place.states(project) == {State.SCHEDULED: 5}
 
         box.http.faults.clear()
         async with daemon(project):
             await box.record.wait_for(count=5)
-            await eventually(lambda: is_delivered(place, project), "all are delivered")
+
+            async def is_delivered() -> bool:
+                return await place.states(project) == {State.DELIVERED: 5}
+
+            await eventually(is_delivered, "all are delivered")
         assert sorted(orders_of(list(box.record))) == [f"o-{n}" for n in range(5)]
-
-
-async def is_delivered(place: Place, project: object) -> bool:
-    return await place.states(project) == {State.DELIVERED: 5}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -53,6 +54,26 @@ async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) 
         place = TopicPartition(topic, partition)
         consumer.assign([place])
         return await consumer.committed(place)
+
+
+async def commit(bootstrap: str, group: str, topic: str, offset: int) -> None:
+    """Commits for a group that has no members; the metadata is left empty."""
+    async with AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False
+    ) as consumer:
+        place = TopicPartition(topic, 0)
+        consumer.assign([place])
+        await consumer.commit({place: offset})
+
+
+async def forget_group(bootstrap: str, group: str) -> None:
+    """Removes a group without members, and what it committed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_consumer_groups([group])
+    finally:
+        await admin.close()
 
 
 async def read_all(bootstrap: str, topic: str, count: int, within_s: float = 30) -> list[Any]:
