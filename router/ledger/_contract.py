@@ -188,7 +188,8 @@ class Settle:
         waiters: What this does to rows in state ``waiting`` on the stored row's family, once
             ``follow_ups`` are in: ``keep`` nothing, ``start`` counts one failure of those whose
             ``starts_on`` shares a cause with ``causes``, and at zero schedules them at once (the
-            others are dropped), ``drop`` makes them ``suppressed`` (``not_needed``).
+            others are dropped), ``drop`` makes them ``suppressed`` (``not_needed``), and with them
+            those that wait on them in turn.
         causes: Why the row failed, for ``start``.
         follow_ups: Rows inserted in the same transaction if this settlement is written and their
             key is new: dead letters, feedback, waiting fallbacks. The fallback of several devices

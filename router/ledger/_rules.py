@@ -27,6 +27,11 @@ def woken(row: Row, settlement: Settle, now: float) -> Row:
     return _after_failure(row, settlement.causes, now)
 
 
+def dropping(settlement: Settle) -> Settle:
+    """What a waiting row that is not needed does to those that wait on it in turn."""
+    return replace(settlement, waiters="drop", causes=())
+
+
 def check_settlements(settlements: Iterable[Settle]) -> None:
     """Refuses what would leave a row that nothing ever picks up.
 

@@ -134,8 +134,14 @@ class MemoryLedger:
         return answer
 
     def _wake(self, family: bytes, settlement: Settle, now: float) -> None:
+        dropped: list[bytes] = []
         for key in list(self._store.waiting.get(family, ())):
-            self._store.put(rules.woken(self._store.rows[key], settlement, now))
+            row = rules.woken(self._store.rows[key], settlement, now)
+            self._store.put(row)
+            if row.state.is_final and row.family is not None:
+                dropped.append(row.family)
+        for next_family in dropped:
+            self._wake(next_family, rules.dropping(settlement), now)
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None

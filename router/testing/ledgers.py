@@ -416,6 +416,25 @@ class LedgerConformance:
             assert (await stored(ledger, 2)).state is State.SUPPRESSED
             assert (await stored(ledger, 3)).state is State.SCHEDULED
 
+    async def test_a_fallback_that_is_dropped_takes_its_own_with_it(
+        self, store: LedgerStore
+    ) -> None:
+        primary = delivery(1, family=FAMILY)
+        second, third = (bytes([n]) * 16 for n in (2, 3))
+        chain = [
+            waiting(2, family=second),
+            waiting(3, family=third, wait_on=second),
+            waiting(4, wait_on=third),
+        ]
+        async with store.open() as ledger:
+            await ledger.claim([primary], LEASE)
+            await ledger.settle([Settle(row) for row in chain])
+
+            await ledger.settle([outcome(primary, State.DELIVERED, waiters="drop")])
+
+            assert {(await stored(ledger, n)).state for n in (2, 3, 4)} == {State.SUPPRESSED}
+            assert (await ledger.stats()).backlog == {}
+
     async def test_a_fallback_written_with_a_failure_counts_it(self, store: LedgerStore) -> None:
         phones = [delivery(n, family=FAMILY) for n in (1, 2)]
         fallback = waiting(3, waits_for=2)

@@ -113,11 +113,16 @@ class _Settling:
         waiting = self._tx.db.execute(
             f"SELECT {COLUMNS} FROM delivery WHERE state = 'waiting' AND wait_on = ?", (family,)
         ).fetchall()
+        dropped: list[bytes | None] = []
         for stored in map(row_of, waiting):
             self._heads.touch(stored.order_scope, stored.seq)
             new = rules.woken(stored, settlement, self._tx.now)
             self._tx.rewrite(stored, new)
             self._remember(new)
+            if new.state.is_final:
+                dropped.append(new.family)
+        for next_family in dropped:
+            self._wake(next_family, rules.dropping(settlement))
 
     def _remember(self, row: Row) -> None:
         self._note(
