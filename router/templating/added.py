@@ -58,7 +58,7 @@ def added(name: str, function: Filter) -> Filter:
         except Exception as error:
             message = f"|{name} failed ({type(error).__name__})"
             raise RenderError("T164", message) from error
-        return state_of(context).meter.weigh(_data(name, result))
+        return _data(name, state_of(context).meter.weigh(result))
 
     return call
 
