@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import orjson
 
 from router.messages import (
+    AnalyticsEvent,
     ChatMessage,
     Delivered,
     EmailMessage,
@@ -35,6 +36,10 @@ _SMALLEST: dict[str, dict[str, Any]] = {
     "telegram": {"token": BOT_TOKEN},
     "webhook": {"url": "https://partner.example/hook", "secrets": [WEBHOOK_SECRET]},
     "http": {"base_url": "https://crm.example/api/"},
+    "max": {"token": "planted-max-token_A"},
+    "mixpanel": {"token": "planted0mixpanel0token"},
+    "carrotquest": {"token": "app.1.planted"},
+    "kafka": {"bootstrap": "127.0.0.1:9092", "topic": "crm.commands"},
     "console": {},
     "file": {"path": "out.jsonl"},
 }
@@ -62,6 +67,11 @@ def chat(html: str = "Hello", address: str = "42", **changes: Any) -> Parcel:
 def mail(address: str = "anna@example.com", **changes: Any) -> EmailMessage:
     values: dict[str, Any] = {"subject": "Order", "html": "<p>Hi</p>", "text": "Hi", **changes}
     return EmailMessage(**values)
+
+
+def tracked(name: str = "Paid", person: str = "u-1", **changes: Any) -> Parcel:
+    """A parcel with an analytics event; ``changes`` are its properties."""
+    return parcel(AnalyticsEvent(name, person, NOW, changes))
 
 
 def call(body: bytes | None = b"{}", **changes: Any) -> Parcel:

@@ -11,19 +11,17 @@ from router.sinks.console import frame
 from router.sinks.file import line
 from tests.unit.sinks.builders import KEY, NOW, call, chat, mail, parcel, smallest
 
-NAMES = ("console", "file", "http", "smtp", "telegram", "webhook")
-
-
-def test_the_built_in_kinds() -> None:
-    assert tuple(KINDS.names()) == NAMES
-
 
 @pytest.mark.parametrize(
     ("name", "channel", "address_kind"),
     [
+        ("carrotquest", Channel.ANALYTICS, "request"),
         ("console", Channel.CHAT, "any"),
         ("file", Channel.CHAT, "any"),
         ("http", Channel.REQUEST, "request"),
+        ("kafka", Channel.REQUEST, "request"),
+        ("max", Channel.CHAT, "max"),
+        ("mixpanel", Channel.ANALYTICS, "request"),
         ("smtp", Channel.EMAIL, "email"),
         ("telegram", Channel.CHAT, "telegram"),
         ("webhook", Channel.REQUEST, "request"),
@@ -36,7 +34,7 @@ def test_channel_and_address(name: str, channel: Channel, address_kind: str) -> 
     assert kind.address_kind == address_kind
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS.names())
 def test_every_option_is_described(name: str) -> None:
     model = KINDS.load(name).config
     assert model.__doc__
