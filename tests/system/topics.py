@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -67,13 +68,15 @@ async def commit(bootstrap: str, group: str, topic: str, offset: int) -> None:
 
 
 async def forget_group(bootstrap: str, group: str) -> None:
-    """Removes a group without members, and what it committed."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+    """Removes a group without members, and what it committed, on a cluster of one broker."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
     try:
-        await admin.delete_consumer_groups([group])
+        (broker,) = client.cluster.brokers()
+        response = await client.send(broker.nodeId, DeleteGroupsRequest([group]))
+        assert response.results == [(group, 0)]
     finally:
-        await admin.close()
+        await client.close()
 
 
 async def read_all(bootstrap: str, topic: str, count: int, within_s: float = 30) -> list[Any]:
