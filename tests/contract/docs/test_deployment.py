@@ -1,0 +1,100 @@
+"""The deployment examples agree with the product: metrics, ports, users, environments."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from router.config import load_project
+from router.problems import Severity
+from router.telemetry import Metrics
+from tests.contract.docs.markdown import ROOT
+
+KUBERNETES = ROOT / "examples" / "kubernetes"
+RULES = ROOT / "examples" / "prometheus" / "rules.yaml"
+METRICS_PAGE = ROOT / "docs" / "how-to" / "metrics.md"
+NAME = re.compile(r"\brouter_[a-z_]+\b")
+
+
+def exposed_metrics() -> set[str]:
+    metrics = Metrics("0")
+    metrics.route("route").sink("sink").planned()
+    return set(NAME.findall(metrics.render().decode()))
+
+
+def manifests() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(KUBERNETES.glob("*.yaml")):
+        for document in yaml.safe_load_all(file.read_text("utf-8")):
+            found[f"{document['kind']}/{document['metadata']['name']}"] = document
+    return found
+
+
+def pod() -> dict[str, Any]:
+    return manifests()["StatefulSet/router"]["spec"]["template"]["spec"]
+
+
+def test_every_alert_is_about_metrics_that_are_exposed() -> None:
+    rules = [rule for g in yaml.safe_load(RULES.read_text())["groups"] for rule in g["rules"]]
+    assert rules
+    used = {name for rule in rules for name in NAME.findall(rule["expr"])}
+    assert used - exposed_metrics() == set()
+
+
+def test_every_metric_that_is_explained_is_exposed() -> None:
+    assert set(NAME.findall(METRICS_PAGE.read_text("utf-8"))) - exposed_metrics() == set()
+
+
+def test_every_alert_is_explained() -> None:
+    alerts = re.findall(r"alert: (\w+)", RULES.read_text())
+    explained = re.findall(r"\| `(Router\w+)` \|", METRICS_PAGE.read_text("utf-8"))
+    assert alerts
+    assert sorted(alerts) == sorted(explained)
+
+
+def test_one_replica_with_a_disk_of_its_own() -> None:
+    spec = manifests()["StatefulSet/router"]["spec"]
+    assert spec["replicas"] == 1
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+def test_the_container_runs_as_the_user_of_the_image_and_writes_nowhere_else() -> None:
+    image_user = re.search(r"^USER (\d+):", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert image_user is not None
+    security = pod()["securityContext"]
+    assert security["runAsUser"] == int(image_user[1])
+    assert security["fsGroup"] == int(image_user[1])
+    (container,) = pod()["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    writable = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
+    assert writable == {"/var/lib/router", "/tmp"}
+
+
+def test_the_overlay_of_the_config_map_is_valid_and_its_secrets_are_there(tmp_path: Path) -> None:
+    everything = manifests()
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "templates").symlink_to(ROOT / "templates")
+    overlay = everything["ConfigMap/router-env"]["data"]["prod.yaml"]
+    (tmp_path / "config" / "env" / "prod.yaml").write_text(overlay)
+    environ = (
+        everything["Secret/router"]["stringData"] | everything["ConfigMap/router-variables"]["data"]
+    )
+    environ["ACCOUNTING_SECRET"] = "whsec_" + "A" * 32
+    loaded = load_project(tmp_path / "config", "prod", environ=environ)
+    assert [p.headline() for p in loaded.problems if p.severity is Severity.ERROR] == []
+    project = loaded.project
+    assert project is not None
+    assert project.production
+    grace = pod()["terminationGracePeriodSeconds"]
+    assert grace > project.delivery.grace
+    (container,) = pod()["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert project.admin.probes.endswith(f":{ports['probes']}")
+    assert project.admin.listen.endswith(f":{ports['admin']}")
+    ledger = project.ledger.path  # pyright: ignore[reportAttributeAccessIssue]
+    assert str(ledger).startswith("/var/lib/router/")
