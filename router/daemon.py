@@ -30,20 +30,7 @@ from router.admin import (
 )
 from router.clock import Clock, SystemClock
 from router.config import Loaded, Project
-from router.delivery import (
-    By,
-    Dispatcher,
-    Intake,
-    Lanes,
-    Outbox,
-    Publisher,
-    Resumer,
-    Settler,
-    SpillBudget,
-    Topics,
-    WatchedLedger,
-    Window,
-)
+from router.delivery import By, Intake, Limits, Publisher, Topics, Window, Worker
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
 from router.events import DecodeConfig
@@ -122,7 +109,6 @@ class Daemon:
         self._load = load
         self._options = options
         self._clock = clock or SystemClock()
-        self._random = Random()
         self._feeds: dict[str, _Feed] = {}
         self._stopping = anyio.Event()
         self.stopped = anyio.Event()
@@ -166,35 +152,24 @@ class Daemon:
             opened: Ledger = await stack.enter_async_context(
                 ledger_kind.open(project.ledger, owner=owner, clock=clock)
             )
-            self.ledger = WatchedLedger(opened, clock, self.metrics)
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
             directory = DIRECTORIES.load(project.directory.type)
             profiles: Directory = await stack.enter_async_context(
                 directory.open(project.directory, clock=clock)
             )
-            self.settler = Settler(self.ledger, clock, self.metrics)
-            self.dispatcher = Dispatcher(rules, profiles, self.settler, clock, self.metrics)
-            settings = project.delivery
-            self._budget = SpillBudget(settings.spill_rows, settings.spill_bytes)
-            self._lanes = Lanes(
-                self.dispatcher,
-                self.settler,
-                self._budget,
+            self.worker = Worker(
+                rules,
+                opened,
+                profiles,
+                publisher,
+                _limits(project),
                 clock,
                 self.metrics,
-                self._random,
-                capacity=settings.lane_capacity,
+                Random(),
+                topics=Topics(project.dead_letters.replay_topic, project.dead_letters.topic),
             )
-            self._resumer = Resumer(
-                self.dispatcher,
-                _decodings(project),
-                self.settler,
-                Outbox(publisher, clock, self._random),
-                clock,
-                self.metrics,
-                self._random,
-                batch=settings.resume_batch,
-            )
+            self.ledger = self.worker.ledger
+            self.settler = self.worker.settler
             self.metrics.reloaded("applied", project.hash, clock.now())
             yield
 
@@ -202,10 +177,7 @@ class Daemon:
         project = self.project
         if project.admin.enabled:
             await self._serve_admin(tasks)
-        tasks.start_soon(self.settler.run)
-        await self._lanes.apply(project.sinks, _digests(project), tasks)
-        tasks.start_soon(self._lanes.obey_gates)
-        tasks.start_soon(self._resumer.run)
+        await self.worker.start(tasks, project.sinks, _digests(project), _decodings(project))
         tasks.start_soon(self._housekeeping)
         for name, config in project.sources.items():
             self._start_source(name, config, tasks)
@@ -238,28 +210,14 @@ class Daemon:
                 feed.intake.stop()
             while not all(feed.ended for feed in self._feeds.values()):
                 await self._clock.sleep(0.02)
-            await self._resumer.stop()
-            self._lanes.close()
-            await self._lanes.drained()
-            await self.settler.flush()
+            await self.worker.finish()
         if grace.cancelled_caught:
             log.warning("the grace period is over; what is unfinished goes on after a restart")
 
     # Sources ------------------------------------------------------------------------------------
 
     def _start_source(self, name: str, config: SourceConfig, tasks: TaskGroup) -> None:
-        settings = self.project.delivery
-        intake = Intake(
-            name,
-            config.decode,
-            Topics(self.project.dead_letters.replay_topic, self.project.dead_letters.topic),
-            Window(settings.window_records, settings.window_bytes, settings.total_bytes),
-            self.dispatcher,
-            self._clock,
-            self.metrics,
-            retention_s=self.project.ledger.retention,
-            drain_s=settings.drain,
-        )
+        intake = self.worker.intake(name, config.decode)
         feed = _Feed(intake, self.project.part_hashes[f"sources.{name}"])
         self._feeds[name] = feed
         tasks.start_soon(self._run_source, name, config, feed)
@@ -306,17 +264,8 @@ class Daemon:
 
     async def look_at_ledger(self) -> Stats:
         """The ledger's numbers, into metrics and the spill budget."""
-        stats = await self.ledger.stats()
-        self.stats = stats
-        self._budget.update(stats.backlog, stats.backlog_bytes)
-        self._lanes.look_for_parked(stats.backlog)
-        self.metrics.schedule(
-            {(str(kind), str(state)): n for (kind, state), n in stats.rows.items()},
-            stats.backlog,
-            stats.backlog_bytes,
-            stats.oldest_due or 0.0,
-        )
-        return stats
+        self.stats = await self.worker.look()
+        return self.stats
 
     @property
     def records_read(self) -> int:
@@ -326,9 +275,7 @@ class Daemon:
     @property
     def is_idle(self) -> bool:
         """Every record read so far is settled, and nothing is under way on a lane."""
-        return all(f.intake.is_idle for f in self._feeds.values()) and not any(
-            lane.depth or lane.in_flight for lane in self.dispatcher.lanes.values()
-        )
+        return self.worker.is_idle and all(f.intake.is_idle for f in self._feeds.values())
 
     # Reload -------------------------------------------------------------------------------------
 
@@ -354,20 +301,19 @@ class Daemon:
                 return ReloadReport("unchanged", old.hash, problems=problems)
             changed = _changed(old, new)
             rules = await run_sync(_rules, new)
-            await self._apply_sinks(new)
+            await self._apply(new, rules)
             self.project = new
-            self.dispatcher.rules = rules
-            self._resumer.use(_decodings(new))
             self._apply_sources(new)
             self.metrics.reloaded("applied", new.hash, self._clock.now())
             log.info("reloaded: %s", ", ".join(changed))
             return ReloadReport("applied", new.hash, changed, problems)
 
-    async def _apply_sinks(self, project: Project) -> None:
-        """Opens, replaces and closes lanes; waits while the ledger is down."""
+    async def _apply(self, project: Project, rules: Ruleset) -> None:
+        """Hands rules and sinks to the worker; waits while the ledger is down."""
+        sinks, digests, decodings = project.sinks, _digests(project), _decodings(project)
         while True:
             try:
-                await self._lanes.apply(project.sinks, _digests(project), self._tasks)
+                await self.worker.apply(rules, sinks, digests, decodings, self._tasks)
             except LedgerDown:
                 await self._clock.sleep(1.0)
             else:
@@ -447,7 +393,7 @@ class Daemon:
         )
 
     def _sink_view(self, name: str, now: float) -> SinkView:
-        lane = self.dispatcher.lanes[name]
+        lane = self.worker.lanes[name]
         gate = lane.gates.closed(now)
         balance = self.metrics.balance(sink=name)
         return SinkView(
@@ -479,6 +425,19 @@ def _rules(project: Project) -> Ruleset:
 
 def _digests(project: Project) -> dict[str, str]:
     return {name: project.part_hashes[f"sinks.{name}"] for name in project.sinks}
+
+
+def _limits(project: Project) -> Limits:
+    settings = project.delivery
+    return Limits(
+        Window(settings.window_records, settings.window_bytes, settings.total_bytes),
+        lane_capacity=settings.lane_capacity,
+        spill_rows=settings.spill_rows,
+        spill_bytes=settings.spill_bytes,
+        resume_batch=settings.resume_batch,
+        drain_s=settings.drain,
+        retention_s=project.ledger.retention,
+    )
 
 
 def _decodings(project: Project) -> dict[str, DecodeConfig]:

@@ -39,7 +39,8 @@ T = TypeVar("T")
 
 _READ_LIMIT = 500
 _READ_WAIT_S = 0.2
-_BATCHES_AHEAD = 4
+_PAUSED_WAIT_S = 0.01
+_READ_AHEAD = 2000
 _YIELD_EVERY_S = 0.004
 _CHUNK = 500
 _COMMIT_EVERY_S = 0.5
@@ -170,8 +171,8 @@ class Intake:
         source = self._source
         assert source is not None
         while not self._stopping:
-            self._pause_or_resume(source)
-            records = await source.read(_READ_LIMIT, _READ_WAIT_S)
+            wait = _READ_WAIT_S if self._pause_or_resume(source) else _PAUSED_WAIT_S
+            records = await source.read(_READ_LIMIT, wait)
             if records:
                 self.records_read += len(records)
                 tickets = self.offsets.open_batch(records, self._clock.monotonic())
@@ -184,11 +185,15 @@ class Intake:
             elif source.has_ended and self.is_idle:
                 return
 
-    def _pause_or_resume(self, source: Source) -> None:
-        """Partitions over their window wait; all of them where nothing more can be taken in."""
+    def _pause_or_resume(self, source: Source) -> bool:
+        """Partitions over their window wait; all of them where nothing more can be taken in.
+
+        Returns:
+            False: something is paused that may soon be read again.
+        """
         places = set(self.offsets.places)
         if (
-            len(self._batches) >= _BATCHES_AHEAD
+            sum(len(records) for records, _ in self._batches) >= _READ_AHEAD
             or self.offsets.size >= self._window.total
             or not self._dispatcher.has_room
         ):
@@ -201,6 +206,7 @@ class Intake:
         if resume := self._paused - wanted:
             source.resume(list(resume))
         self._paused = wanted
+        return not wanted
 
     # Admit --------------------------------------------------------------------------------------
 
@@ -209,10 +215,17 @@ class Intake:
             if not self._batches:
                 self._wake = anyio.Event()
                 await self._wake.wait()
-            records, tickets = self._batches.popleft()
             self._admitting = True
-            await self._admit(records, tickets)
+            await self._admit(*self._next_batch())
             self._admitting = False
+
+    def _next_batch(self) -> Batch:
+        """Everything read meanwhile, up to a batch: what is planned together costs less."""
+        records, tickets = self._batches.popleft()
+        while self._batches and len(records) + len(self._batches[0][0]) <= _READ_LIMIT:
+            more, more_tickets = self._batches.popleft()
+            records, tickets = [*records, *more], [*tickets, *more_tickets]
+        return records, tickets
 
     async def _admit(self, records: Sequence[Record], tickets: list[Ticket]) -> None:
         """Decodes, matches and plans a batch; tickets of unwanted records are released."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, final
@@ -78,6 +78,7 @@ class Lanes:
         random: Random,
         *,
         capacity: int,
+        load_kind: Callable[[str], SinkType[Any]] = KINDS.load,
     ) -> None:
         self._dispatcher = dispatcher
         self._settler = settler
@@ -87,6 +88,7 @@ class Lanes:
         self._metrics = metrics
         self._random = random
         self._capacity = capacity
+        self._load_kind = load_kind
         self._running: dict[str, _Running] = {}
         self._parked: Mapping[str, int] = {}
 
@@ -103,7 +105,7 @@ class Lanes:
         """
         known = {name: running.digest for name, running in self._running.items()}
         new = [name for name in sinks if known.get(name) != digests[name]]
-        kinds: dict[str, SinkType[Any]] = {name: KINDS.load(sinks[name].type) for name in new}
+        kinds = {name: self._load_kind(sinks[name].type) for name in new}
         facts = await self._ledger.facts([s for name in new for s in scopes_of(name)])
         gone = {n: r for n, r in self._running.items() if n in new or n not in sinks}
         for name, running in gone.items():
