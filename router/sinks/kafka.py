@@ -49,8 +49,9 @@ _NOT_ALLOWED = re.compile(
 _NO_TOPIC = re.compile(r"(UnknownTopicOrPartition|InvalidTopic)Error")
 _NOT_APPENDED = re.compile(
     r"(NotEnoughReplicas|NotLeaderForPartition|LeaderNotAvailable|BrokerNotAvailable)Error"
+    r"|OutOfOrderSequenceNumber"  # an earlier record of the producer was refused
 )
-_NAME = re.compile(r"[A-Z][A-Za-z]{3,60}")
+_NAME = re.compile(r"[A-Z][A-Za-z]{2,50}(?:Error|SequenceNumber|Epoch|Mapping|Exception)")
 
 _Header = tuple[str, bytes]
 
@@ -158,8 +159,9 @@ def outcome(text: str, *, is_unsent: bool) -> Outcome:
 
 def _name(text: str) -> str:
     """The error's name alone: its text may quote what was sent."""
-    found = next((word for word in re.findall(_NAME, text) if word.endswith("Error")), "")
-    return found or ("no answer in time" if text.startswith("no acknowledgement") else "")
+    if found := _NAME.search(text):
+        return found[0]
+    return "no answer in time" if text.startswith("no acknowledgement") else ""
 
 
 @dataclass(frozen=True, slots=True)

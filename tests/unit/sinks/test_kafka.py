@@ -56,6 +56,12 @@ TABLE: list[tuple[str, bool, tuple[Any, ...]]] = [
         SENT,
         (Retry, "not_available", None, Scope.MESSAGE),
     ),
+    (
+        "[Error 45] OutOfOrderSequenceNumber",
+        SENT,
+        (Retry, "not_available", None, Scope.MESSAGE),
+    ),
+    ("[Error 46] DuplicateSequenceNumber", SENT, (InDoubt, "not_acknowledged")),
     ("[Error -1] UnknownError", SENT, (InDoubt, "not_acknowledged")),
 ]
 
@@ -68,8 +74,8 @@ def test_what_a_missing_acknowledgement_means(
 
 
 def test_reasons_quote_no_more_than_the_error_s_name() -> None:
-    result = outcome("KafkaConnectionError: to anna@example.com", is_unsent=True)
-    assert str(result.reason) == "not_sent: KafkaConnectionError"  # type: ignore[union-attr]
+    result = outcome("[Error 7] RequestTimedOutError: to anna@example.com", is_unsent=False)
+    assert str(result.reason) == "not_acknowledged: RequestTimedOutError"  # type: ignore[union-attr]
 
 
 def test_the_value_is_the_body_and_every_record_names_its_delivery() -> None:
