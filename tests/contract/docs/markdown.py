@@ -1,9 +1,9 @@
 """Reads the documentation: code blocks with what is asked of them, tables, links and headings.
 
-A block's checks stand in HTML comments just before it, which readers do not see::
+What stands just before a block tells how it is checked::
 
-    <!-- check: NAME -->     how the block (or table) is checked, where its content doesn't say
-    <!-- file: PATH -->      the block is that file of the page's own folder
+    <!-- check: NAME -->     where the content of the block (or table) doesn't say it
+    `PATH`:                  the block is that file of the page's own folder
 
 ``<!-- folder: kolibri -->`` anywhere on a page: its commands run in a copy of the shipped product.
 """
@@ -25,7 +25,8 @@ PAGES = sorted(
 )
 
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)\s*")
-_DIRECTIVE = re.compile(r"\s*<!-- (?P<name>check|file): (?P<value>.*?) -->\s*")
+_DIRECTIVE = re.compile(r"\s*<!-- check: (?P<value>.*?) -->\s*")
+_FILE = re.compile(r"\s*`(?P<path>[\w./-]+)`:\s*")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<to>[^)\s]+)\)")
 _CODE = re.compile(r"`[^`]*`")
 _HEADING = re.compile(r"#{1,6} (?P<text>.+)")
@@ -89,7 +90,9 @@ def blocks_of(page: Path) -> list[Block]:
     while number < len(lines):
         line = lines[number]
         if directive := _DIRECTIVE.fullmatch(line):
-            asked[directive["name"]] = directive["value"]
+            asked["check"] = directive["value"]
+        elif file := _FILE.fullmatch(line):
+            asked["file"] = file["path"]
         elif fence := _FENCE.fullmatch(line):
             start, indent = number, len(fence["indent"])
             number += 1
@@ -123,7 +126,7 @@ def tables_of(page: Path) -> list[Table]:
     for number, line in enumerate(lines):
         directive = _DIRECTIVE.fullmatch(line)
         at = number + 1
-        if directive is None or directive["name"] != "check" or not lines[at].startswith("|"):
+        if directive is None or not lines[at].startswith("|"):
             continue
         rows: list[tuple[str, ...]] = []
         while at < len(lines) and lines[at].startswith("|"):
