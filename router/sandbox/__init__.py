@@ -3,11 +3,13 @@
 Nothing here shares code with the sinks: a look-alike that shares its client's code proves nothing.
 """
 
+from router.sandbox.apns.settings import ApnsSettings
 from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
 from router.sandbox.broker import BrokerMissing, EmbeddedBroker, embedded_broker
 from router.sandbox.carrotquest import CarrotquestSettings
 from router.sandbox.certificates import CryptographyMissing
 from router.sandbox.faults import ANY_TARGET, UNREAD, Fault, answer, bad_gateway, lost_answer
+from router.sandbox.fcm.settings import FcmSettings
 from router.sandbox.max import MaxSettings
 from router.sandbox.mixpanel import MixpanelSettings
 from router.sandbox.process import StartFailed
@@ -21,12 +23,14 @@ __all__ = [
     "ANY_TARGET",
     "DEFAULT_PORTS",
     "UNREAD",
+    "ApnsSettings",
     "BrokerMissing",
     "CarrotquestSettings",
     "Credentials",
     "CryptographyMissing",
     "EmbeddedBroker",
     "Fault",
+    "FcmSettings",
     "MaxSettings",
     "MixpanelSettings",
     "Received",

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from router.clock import Clock, SystemClock
+from router.sandbox.apns.settings import ApnsSettings
 from router.sandbox.carrotquest import CarrotquestApi, CarrotquestSettings
-from router.sandbox.certificates import make_certificates
+from router.sandbox.certificates import CryptographyMissing, make_certificates
 from router.sandbox.control import Control, LookAlike
+from router.sandbox.fcm.settings import FcmSettings
 from router.sandbox.http import serve_http
 from router.sandbox.max import MaxApi, MaxSettings
 from router.sandbox.mixpanel import MixpanelApi, MixpanelSettings
@@ -22,6 +24,10 @@ from router.sandbox.telegram import TelegramApi, TelegramSettings
 from router.sandbox.webapi import Credentials, WebApi
 from router.sandbox.webhook import SECRET, WebhookReceiver
 
+if TYPE_CHECKING:
+    from router.sandbox.apns.server import ApnsApi
+    from router.sandbox.fcm.server import FcmApi
+
 DEFAULT_PORTS: Mapping[str, int] = {
     "control": 8900,
     "telegram": 8901,
@@ -30,6 +36,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "max": 8904,
     "mixpanel": 8905,
     "carrotquest": 8906,
+    "fcm": 8907,
+    "apns": 8908,
+    "apns-sandbox": 8909,
     "smtp": 8925,
     "smtps": 8926,
 }
@@ -67,7 +76,7 @@ class SandboxSettings:
         http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority, as MAX's
             does always.
         expired_certificate: Every server's certificate ran out yesterday.
-        smtp, telegram, http, max, mixpanel, carrotquest: Of these look-alikes.
+        smtp, telegram, http, max, mixpanel, carrotquest, fcm, apns: Of these look-alikes.
         webhook_secrets: Any of them makes a good signature.
         clock: What time it is for limits, greylisting and token life.
     """
@@ -81,6 +90,8 @@ class SandboxSettings:
     max: MaxSettings = field(default_factory=MaxSettings)
     mixpanel: MixpanelSettings = field(default_factory=MixpanelSettings)
     carrotquest: CarrotquestSettings = field(default_factory=CarrotquestSettings)
+    fcm: FcmSettings = field(default_factory=FcmSettings)
+    apns: ApnsSettings = field(default_factory=ApnsSettings)
     webhook_secrets: tuple[str, ...] = (SECRET,)
     clock: Clock = field(default_factory=SystemClock)
 
@@ -91,7 +102,8 @@ class Sandbox:
 
     Attributes:
         addresses: URL by name: ``smtp`` (with STARTTLS), ``smtps``, ``telegram``, ``webhook``,
-            ``http``, ``max`` (always TLS), ``mixpanel``, ``carrotquest`` and ``control``.
+            ``http``, ``max`` (always TLS), ``mixpanel``, ``carrotquest``, ``fcm``, ``apns`` and
+            ``apns-sandbox`` (TLS too), and ``control``.
         ca_file: The authority that clients have to trust where TLS is spoken.
         record: What was accepted and refused.
         clock: Its time; ``advance`` it.
@@ -108,6 +120,9 @@ class Sandbox:
     max: MaxApi
     mixpanel: MixpanelApi
     carrotquest: CarrotquestApi
+    fcm: FcmApi
+    apns: ApnsApi
+    apns_sandbox: ApnsApi
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -125,6 +140,13 @@ class Sandbox:
             "mixpanel_secret": self.mixpanel.settings.service_account[1],
             "mixpanel_project": str(self.mixpanel.settings.project_id),
             "carrotquest_token": self.carrotquest.settings.token,
+            "fcm_credentials_file": str(self.fcm.credentials_file),
+            "fcm_project": self.fcm.settings.project_id,
+            "apns_key_file": str(self.apns.credentials.key_file),
+            "apns_key_id": self.apns.settings.key_id,
+            "apns_team_id": self.apns.settings.team_id,
+            "apns_topic": self.apns.settings.topic,
+            "apns_cert_file": str(self.apns.credentials.certificate_file),
         }
 
 
@@ -150,7 +172,8 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
         mixpanel = MixpanelApi(record, clock, settings.mixpanel)
         carrotquest = CarrotquestApi(record, clock, settings.carrotquest)
         over_http = (telegram, webhook, http, max_, mixpanel, carrotquest)
-        providers: list[LookAlike] = [smtp, *over_http]
+        pushes = _push_services(record, clock, Path(folder), settings)
+        providers: list[LookAlike] = [smtp, *over_http, *pushes]
         control = Control(record, clock, {provider.name: provider for provider in providers})
 
         addresses: dict[str, str] = {}
@@ -163,6 +186,11 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
             server = serve_http(look_alike.endpoint, port, tls if is_secure else None)
             port = await stack.enter_async_context(server)
             addresses[look_alike.name] = f"{'https' if is_secure else 'http'}://127.0.0.1:{port}"
+        for look_alike in pushes:
+            port = settings.ports.get(look_alike.name, 0)
+            server = look_alike.serve(certificates.server_context(), port)
+            port = await stack.enter_async_context(server)
+            addresses[look_alike.name] = f"https://127.0.0.1:{port}"
         server = serve_http(control.endpoint, settings.ports.get("control", 0))
         addresses["control"] = f"http://127.0.0.1:{await stack.enter_async_context(server)}"
         yield Sandbox(
@@ -177,4 +205,30 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
             max=max_,
             mixpanel=mixpanel,
             carrotquest=carrotquest,
+            fcm=pushes[0],
+            apns=pushes[1],
+            apns_sandbox=pushes[2],
         )
+
+
+def _push_services(
+    record: Record, clock: Clock, folder: Path, settings: SandboxSettings
+) -> tuple[FcmApi, ApnsApi, ApnsApi]:
+    """Raises:
+    CryptographyMissing: the ``demo`` extra is not installed.
+    """
+    try:
+        from router.sandbox.apns.credentials import Credentials as ApnsCredentials
+        from router.sandbox.apns.server import ApnsApi, Devices
+        from router.sandbox.fcm.server import FcmApi
+    except ImportError:
+        raise CryptographyMissing(
+            "push services in the sandbox need h2: pip install 'router[demo]'"
+        ) from None
+    fcm = FcmApi(record, clock, folder, settings.fcm)
+    devices, credentials = Devices(), ApnsCredentials(folder, settings.apns.topic)
+    production, sandbox_ = (
+        ApnsApi(name, record, clock, devices, credentials, settings.apns)
+        for name in ("apns", "apns-sandbox")
+    )
+    return fcm, production, sandbox_

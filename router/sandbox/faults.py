@@ -13,7 +13,18 @@ ANY_TARGET = "*"
 UNREAD = "<unread>"
 """A plan for this target strikes HTTP calls before their body is read."""
 
-Kind: TypeAlias = Literal["answer", "reset", "close", "stall", "drip", "cut", "truncate", "html"]
+Kind: TypeAlias = Literal[
+    "answer",
+    "reset",
+    "close",
+    "stall",
+    "drip",
+    "cut",
+    "truncate",
+    "html",
+    "rst_stream",
+    "goaway",
+]
 Command: TypeAlias = Literal["RCPT", "DATA", "."]
 
 
@@ -26,11 +37,16 @@ class Fault:
             an answer; ``stall`` says nothing for ``seconds``, then closes; ``drip`` spreads the
             honest answer over ``seconds``; ``cut`` ends the connection in the middle of it;
             ``truncate`` sends half of it as if it were whole; ``html`` gives it a wrong
-            content type. SMTP knows ``answer``, ``reset``, ``close`` and ``stall``.
+            content type. SMTP knows ``answer``, ``reset``, ``close`` and ``stall``. Over
+            HTTP/2, ``rst_stream`` ends the stream alone, and ``goaway`` the connection: once the
+            earlier streams are answered, and this one too with ``after_effect``. Over HTTP/1.1
+            they are as ``reset``.
         after_effect: The message is stored all the same, so a second attempt shows as a repeat.
         status: HTTP status or SMTP reply code of ``answer``.
         headers: Of ``answer``.
-        body: Of ``answer``; for SMTP the reply's text, beginning with its enhanced code.
+        body: Of ``answer``; for SMTP the reply's text, beginning with its enhanced code; the
+            remark of ``goaway``.
+        code: HTTP/2 error code of ``rst_stream`` and ``goaway``.
         seconds: How long ``stall`` and ``drip`` take.
         command: For a mail's recipient: when the fault strikes; ``.`` is the end of the data.
     """
@@ -40,6 +56,7 @@ class Fault:
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: str = ""
+    code: int = 0
     seconds: float = 30.0
     command: Command = "RCPT"
 
@@ -105,6 +122,10 @@ class Faults:
         """Sets the plan of a target, or of every other target for ``*``."""
         self._plans[target] = Plan(on or {}, always)
         self._calls[target] = 0
+
+    def calls(self, target: str) -> int:
+        """How many calls to a target there were since its plan was set."""
+        return self._calls[target]
 
     def clear(self) -> None:
         """Back to honesty."""

@@ -69,6 +69,18 @@ async def serve_http(
     endpoint: Endpoint, port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncGenerator[int]:
     """Serves on loopback until the block ends; gives the port."""
+    runner = web.ServerRunner(http1_server(endpoint), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+def http1_server(endpoint: Endpoint) -> web.Server:
+    """Makes a protocol for each HTTP/1.1 connection."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if unread := endpoint.faults.draw(UNREAD, or_any=False):
@@ -87,15 +99,7 @@ async def serve_http(
         return await _misbehave(request, fault, honest)
 
     # Bodies stay as they came, compressed ones too, and large ones are the look-alike's to refuse.
-    server = web.Server(handle, request_factory=_request, access_log=None, auto_decompress=False)
-    runner = web.ServerRunner(server, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
+    return web.Server(handle, request_factory=_request, access_log=None, auto_decompress=False)
 
 
 def _request(*parts: Any) -> web.BaseRequest:
@@ -115,8 +119,8 @@ async def _misbehave(
             return web.Response(
                 status=fault.status, body=fault.body.encode(), headers=fault.headers
             )
-        case "reset" | "close":
-            return _hang_up(request, reset=fault.kind == "reset")
+        case "reset" | "close" | "rst_stream" | "goaway":
+            return _hang_up(request, reset=fault.kind != "close")
         case "stall":
             await _WIRE.sleep(fault.seconds)
             return _hang_up(request, reset=False)
