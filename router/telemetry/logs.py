@@ -165,6 +165,8 @@ class Logs(logging.Handler):
 
     def flush(self) -> None:
         """Waits until everything logged so far is written, for two seconds at most."""
+        if not self._thread.is_alive():
+            return
         written = threading.Event()
         try:
             self._queue.put(written, timeout=_CLOSE_WAIT_S)

@@ -3,6 +3,7 @@
 import io
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -194,6 +195,15 @@ def test_everything_logged_before_close_is_written() -> None:
         LOGGER.info("line %s", number)
     logs.close()
     assert stream.getvalue().count("\n") == 500
+
+
+def test_a_flush_after_close_does_not_wait() -> None:
+    # logging.shutdown flushes handlers that are closed already
+    logs, _ = json_logs()
+    logs.close()
+    began = time.monotonic()
+    logs.flush()
+    assert time.monotonic() - began < 1
 
 
 def test_audit_lines_are_written_whatever_the_level() -> None:
