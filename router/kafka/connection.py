@@ -37,15 +37,25 @@ class Tls(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ca_file: FilePath | None = Field(
-        default=None, description="PEM file of the authorities to trust instead of the system's."
+        default=None,
+        description="PEM file of the authorities to trust instead of the system's.",
+        examples=["/etc/router/kafka-ca.pem"],
     )
     cert_file: FilePath | None = Field(
-        default=None, description="PEM file of the client certificate."
+        default=None,
+        description="PEM file of the client certificate.",
+        examples=["/etc/router/kafka.pem"],
     )
     key_file: FilePath | None = Field(
-        default=None, description="PEM file of the client certificate's key."
+        default=None,
+        description="PEM file of the client certificate's key.",
+        examples=["/etc/router/kafka.key"],
     )
-    key_password: Secret | None = Field(default=None, description="Password of the key file.")
+    key_password: Secret | None = Field(
+        default=None,
+        description="Password of the key file.",
+        examples=["!env KAFKA_KEY_PASSWORD"],
+    )
     verify: bool = Field(
         default=True,
         description="Check the broker's certificate and host name; `false` is for tests only.",
@@ -83,7 +93,7 @@ class Sasl(BaseModel):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         description="SASL mechanism."
     )
-    username: str = Field(description="User name.")
+    username: str = Field(description="User name.", examples=["router"])
     password: Secret = Field(description="Password.", examples=["!env KAFKA_PASSWORD"])
 
 

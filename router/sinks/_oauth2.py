@@ -34,7 +34,9 @@ class OAuth2Auth(BaseModel):
     client_secret: Secret = Field(description="Client secret.", examples=["!env CRM_CLIENT_SECRET"])
     scope: str | None = Field(None, description="Scopes to ask for.", examples=["crm.write"])
     audience: str | None = Field(
-        None, description="Audience to ask for, where the server wants one."
+        None,
+        description="Audience to ask for, where the server wants one.",
+        examples=["https://crm.example/api"],
     )
     client_auth: Literal["basic", "form"] = Field(
         "basic", description="Whether the client's secret goes into a header or into the form."
