@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.templating.layouts import BOUNDS
+from router.templating.layouts import BOUNDS, OVERFLOWS
 from router.templating.variables import TYPES
 
 _LOCALES: dict[str, Any] = {
@@ -46,15 +46,19 @@ _VARIABLE: dict[str, Any] = {
 }
 
 
-def _limits(bounds: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {
-            name: {"type": "integer", "minimum": 1, "description": "Characters at most."}
-            for name in bounds
-        },
-        "additionalProperties": False,
+def _limits(channel: str) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        name: {"type": "integer", "minimum": 1, "description": "Characters at most."}
+        for name in BOUNDS[channel]
     }
+    if overflows := OVERFLOWS[channel]:
+        properties["overflow"] = {
+            "enum": list(overflows),
+            "default": "error",
+            "description": "What becomes of longer ones: a dead letter, cut with an ellipsis, or "
+            "(chats) several messages one after another.",
+        }
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 TEMPLATE_FILE: dict[str, Any] = {
@@ -72,7 +76,7 @@ TEMPLATE_FILE: dict[str, Any] = {
         "channels": {
             "type": "object",
             "description": "Limits of each channel's message.",
-            "properties": {channel: _limits(bounds) for channel, bounds in BOUNDS.items()},
+            "properties": {channel: _limits(channel) for channel in BOUNDS},
             "additionalProperties": False,
         },
     },

@@ -14,6 +14,7 @@ from router.delivery.offsets import Ticket
 from router.events import Event, Record
 from router.ledger import Kind, Row, State
 from router.messages import (
+    ChatMessage,
     Message,
     Parcel,
     Reason,
@@ -21,7 +22,7 @@ from router.messages import (
     message_from_dict,
     message_to_dict,
 )
-from router.planning import Delivery, InDoubtRule, Ruleset, record_hash, render
+from router.planning import Delivery, InDoubtRule, Ruleset, derived_key, record_hash, render
 from router.templating import RenderError
 
 log = logging.getLogger("router.delivery")
@@ -89,7 +90,7 @@ class Job:
         """What the sink sees."""
         assert self.message is not None
         return Parcel(
-            key=self.key,
+            key=self._parcel_key(self.message),
             message=self.message,
             target=self.target,
             attempt=self.attempts + 1,
@@ -99,6 +100,12 @@ class Job:
             traceparent=self.traceparent,
             event_key=self.record.key,
         )
+
+    def _parcel_key(self, message: Message) -> bytes:
+        """To a provider, each part of a split message is a message of its own."""
+        if isinstance(message, ChatMessage) and message.part:
+            return derived_key(self.key, f"part:{message.part}")
+        return self.key
 
     def row(
         self,

@@ -13,6 +13,7 @@ from router.clock import Clock
 from router.delivery.gates import By, Gates
 from router.delivery.health import SINK_BUG, Health
 from router.delivery.job import Job
+from router.delivery.parts import after_part
 from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
 from router.messages import (
@@ -24,7 +25,7 @@ from router.messages import (
     Rejected,
     Retry,
 )
-from router.planning import EXPIRED, Scheduled, Settlement, Suppressed, has_expired
+from router.planning import EXPIRED, Arrived, Scheduled, Settlement, Suppressed, has_expired
 from router.sinks import BatchSink, Sink, SinkConfig
 from router.telemetry import SinkMetrics
 from router.telemetry.metrics import AttemptOutcome
@@ -191,14 +192,16 @@ class Workers:
         if job.first_at is None:
             job.first_at = self._clock.now() - seconds
         self._count.attempt(name, seconds)
-        if isinstance(outcome, Delivered):
-            self._count.delivered_after(max(0.0, self._clock.now() - job.event_time))
-        else:
+        if not isinstance(outcome, Delivered):
             self._tell(job, outcome)
         is_probe = self.probe is job
         if is_probe:
             self.probe_ended()
-        self.end(job, self._health.conclude(job, outcome, is_probe=is_probe))
+        now = self._clock.now()
+        settlement = after_part(job, self._health.conclude(job, outcome, is_probe=is_probe), now)
+        if isinstance(settlement, Arrived):
+            self._count.delivered_after(max(0.0, now - job.event_time))
+        self.end(job, settlement)
         self.note_gates()
         reached(Stage.CONCLUDED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -66,12 +66,20 @@ class ChatMessage:
         buttons: Rows of link buttons.
         silent: No sound at the receiver.
         link_preview: Show a preview of the first link.
+        part: Of a message that is sent in several parts, which one this is, from 1; else 0.
+        rest: The parts that follow, in order; each has no rest itself. Sinks pass them over.
     """
 
     html: str
     buttons: tuple[tuple[Button, ...], ...] = ()
     silent: bool = False
     link_preview: bool = True
+    part: int = 0
+    rest: tuple[ChatMessage, ...] = ()
+
+    def next(self) -> ChatMessage | None:
+        """The part to send once this one is delivered; None after the last."""
+        return replace(self.rest[0], rest=self.rest[1:]) if self.rest else None
 
 
 class Priority(StrEnum):
@@ -185,6 +193,8 @@ def message_to_dict(message: Message) -> dict[str, Any]:
     fields = asdict(message)
     if isinstance(message, Request) and message.body is not None:
         fields["body"] = message.body.decode("utf-8", "surrogateescape")
+    elif isinstance(message, ChatMessage):
+        fields["rest"] = [message_to_dict(part) for part in message.rest]
     return {"kind": _NAMES[type(message)], **fields}
 
 
@@ -194,6 +204,7 @@ def message_from_dict(fields: Mapping[str, Any]) -> Message:
     cls = _KINDS[values.pop("kind")]
     if cls is ChatMessage:
         values["buttons"] = tuple(tuple(Button(**b) for b in row) for row in values["buttons"])
+        values["rest"] = tuple(message_from_dict(part) for part in values.get("rest", ()))
     elif cls is PushMessage:
         values["actions"] = tuple(Button(**b) for b in values["actions"])
         values["priority"] = Priority(values["priority"])

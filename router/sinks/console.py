@@ -69,6 +69,9 @@ def parts(message: Message) -> Iterator[tuple[str, str]]:
             yield "", render_html(message.html, {}, frozenset()).text.strip()
             for row in message.buttons:
                 yield "", "  ".join(_button(button) for button in row)
+            for part in message.rest:
+                yield "part", str(part.part)
+                yield from parts(part)
         case EmailMessage():
             yield "subject", message.subject
             yield "", message.text.strip()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from router.messages import Button
 from router.templating.codes import RenderError
 from router.templating.names import is_dangerous
+from router.templating.overflow import Overflow, cut_text
 from router.templating.pieces import Piece
 from router.templating.rendering import Rendering
 
@@ -17,11 +18,17 @@ _BREAKS = re.compile(r"[\s\x00-\x1f\x7f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A channel's own limits, in characters; None is no limit."""
+    """A channel's own limits, in characters; None is no limit.
+
+    Attributes:
+        max_length: Of chats in UTF-16 code units, without markup.
+        overflow: What becomes of longer ones.
+    """
 
     max_length: int | None = None
     max_title: int | None = None
     max_subject: int | None = None
+    overflow: Overflow = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,18 @@ def check_length(what: str, size: int, limit: int | None, piece: Piece) -> None:
     if limit is not None and size > limit:
         message = f"{what} has {size} characters, its channel allows {limit}"
         raise RenderError("T166", message, piece.snippet.start)
+
+
+def fitted(what: str, text: str, limit: int | None, bounds: Bounds, piece: Piece) -> str:
+    """The text, cut where it is too long and may be.
+
+    Raises:
+        RenderError: longer than the channel allows.
+    """
+    if limit is not None and bounds.overflow == "truncate":
+        return cut_text(text, limit)
+    check_length(what, len(text), limit, piece)
+    return text
 
 
 def placed(piece: Piece, check: Callable[[str], None], text: str) -> str:

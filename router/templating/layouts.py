@@ -17,12 +17,14 @@ from router.templating.layout_fields import (
     Bounds,
     ButtonPieces,
     check_length,
+    fitted,
     one_line,
     placed,
     render_button,
     render_flag,
 )
 from router.templating.markup import check_addresses, check_chat, check_chat_link, visible_length
+from router.templating.overflow import Overflow, cut_markup, split_markup
 from router.templating.pieces import Piece
 from router.templating.plain_text import text_of
 from router.templating.push import OPTIONS, PushLayout
@@ -30,6 +32,12 @@ from router.templating.rendering import Rendering
 
 _ADDRESS = re.compile(r"[^\s<>@,;]+@[^\s<>@,;]+|[^<>@,;\x00-\x1f]+<[^\s<>@,;]+@[^\s<>@,;]+>")
 _BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+MAX_PARTS = 10
+"""A chat message that would be split into more is an error."""
+
+MIN_SPLIT = 32
+"""No channel's parts are shorter than this."""
+
 _INLINER = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
 
 
@@ -60,7 +68,8 @@ class EmailLayout:
         subject = one_line(self.subject.render(rendering))
         if not subject:
             raise RenderError("T167", "the subject is empty", self.subject.snippet.start)
-        check_length("the subject", len(subject), self.bounds.max_subject, self.subject)
+        limit = self.bounds.max_subject
+        subject = fitted("the subject", subject, limit, self.bounds, self.subject)
         source = self._html(rendering) if self.html else None
         text = self.text.render(rendering) if self.text else text_of(source or "")
         html = self._finished(source, rendering) if source is not None else None
@@ -125,20 +134,50 @@ class ChatLayout:
     def render(self, rendering: Rendering, locale: str) -> ChatMessage:
         """The chat message; a button whose url is empty is left out.
 
+        One that is split has its buttons below the last part, and only the first part sounds.
+
         Raises:
             RenderError: see :data:`router.templating.CODES`.
         """
+        first, *others = self._parts(rendering)
+        buttons = self._buttons(rendering)
+        preview = render_flag(self.link_preview, rendering, default=True)
+        rest = tuple(
+            ChatMessage(
+                html,
+                buttons if number == len(others) + 1 else (),
+                silent=True,
+                link_preview=preview,
+                part=number,
+            )
+            for number, html in enumerate(others, 2)
+        )
+        return ChatMessage(
+            first,
+            () if rest else buttons,
+            silent=render_flag(self.silent, rendering, default=False),
+            link_preview=preview,
+            part=1 if rest else 0,
+            rest=rest,
+        )
+
+    def _parts(self, rendering: Rendering) -> list[str]:
+        """The body, in as many parts as the channel's limit makes of it."""
         html = placed(self.body, check_chat, self.body.render(rendering).strip())
-        length = visible_length(html)
+        length, limit = visible_length(html), self.bounds.max_length
         if not length:
             raise RenderError("T167", "the message is empty", self.body.snippet.start)
-        check_length("the message", length, self.bounds.max_length, self.body)
-        return ChatMessage(
-            html,
-            self._buttons(rendering),
-            silent=render_flag(self.silent, rendering, default=False),
-            link_preview=render_flag(self.link_preview, rendering, default=True),
-        )
+        if limit is None or length <= limit:
+            return [html]
+        if self.bounds.overflow == "truncate":
+            return [cut_markup(html, limit)]
+        if self.bounds.overflow == "split" and length <= limit * MAX_PARTS:
+            parts = split_markup(html, limit)
+            if len(parts) <= MAX_PARTS:
+                return parts
+        more = f", in {MAX_PARTS} parts at most" if self.bounds.overflow == "split" else ""
+        message = f"the message has {length} characters, its channel allows {limit}{more}"
+        raise RenderError("T166", message, self.body.snippet.start)
 
     def _buttons(self, rendering: Rendering) -> tuple[tuple[Button, ...], ...]:
         rows = (
@@ -197,4 +236,12 @@ BOUNDS: Mapping[str, tuple[str, ...]] = {
     "chat": ("max_length",),
     "webhook": ("max_length",),
 }
-"""Keys of ``channels:`` in template.yaml, by layout."""
+"""Limits that ``channels:`` in template.yaml may set, by layout."""
+
+OVERFLOWS: Mapping[str, tuple[Overflow, ...]] = {
+    "email": ("error", "truncate"),
+    "push": ("error", "truncate"),
+    "chat": ("error", "truncate", "split"),
+    "webhook": (),
+}
+"""What may become of longer ones: ``overflow:`` there."""

@@ -10,7 +10,7 @@ from router.templating.codes import RenderError
 from router.templating.names import is_dangerous
 
 TAGS = ("a", "b", "blockquote", "code", "i", "pre", "s", "u")
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)((?:[^<>\"']|\"[^\"]*\"|'[^']*')*)>|<")
+TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)((?:[^<>\"']|\"[^\"]*\"|'[^']*')*)>|<")
 _HREF = re.compile(r"\s+href\s*=\s*(?:\"([^\"]*)\"|'([^']*)')\s*", re.IGNORECASE)
 _JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _CHAT_LINK = re.compile(r"(?:https?://|mailto:|tel:|tg://)[^\s]+", re.IGNORECASE)
@@ -26,7 +26,7 @@ _INLINE_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp);", re.IGNORECASE)
 def unknown_tags(source: str) -> Iterator[tuple[int, str]]:
     """Offset and name of each tag in a layout's source that chat messages can't have."""
     fixed = _JINJA.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), source)
-    for match in _TAG.finditer(fixed):
+    for match in TAG.finditer(fixed):
         name = match[2]
         if name and name not in TAGS:
             yield match.start(), name
@@ -37,7 +37,7 @@ def check_chat(html: str) -> None:
     RenderError: a tag is unknown, badly nested, not closed, or has wrong attributes.
     """
     open_tags: list[str] = []
-    for match in _TAG.finditer(html):
+    for match in TAG.finditer(html):
         closing, name, attributes = match[1], match[2], match[3]
         if name is None:
             raise RenderError("T140", 'a "<" that is no tag; write &lt;')
@@ -88,5 +88,10 @@ def has_free_addresses(source: str) -> bool:
 
 
 def visible_length(html: str) -> int:
-    """Characters a reader of the chat sees."""
-    return len(unescape(_TAG.sub("", html)))
+    """UTF-16 code units that a reader of the chat sees: what messengers count."""
+    return utf16_units(unescape(TAG.sub("", html)))
+
+
+def utf16_units(text: str) -> int:
+    """How long a text is in UTF-16 code units: an emoji is two or more."""
+    return len(text) + sum(char > "\uffff" for char in text)

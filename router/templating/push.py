@@ -14,7 +14,7 @@ from router.templating.layout_fields import (
     Bounds,
     ButtonPieces,
     check_app_link,
-    check_length,
+    fitted,
     one_line,
     placed,
     render_button,
@@ -90,10 +90,10 @@ class PushLayout:
         if not title and not body:
             start = (self.title or self.body).snippet.start
             raise RenderError("T167", "the push is empty", start)
+        bounds = self.bounds
         if self.title:
-            check_length("the title", len(title), self.bounds.max_title, self.title)
-        check_length("the message", len(body), self.bounds.max_length, self.body)
-        return title, body
+            title = fitted("the title", title, bounds.max_title, bounds, self.title)
+        return title, fitted("the message", body, bounds.max_length, bounds, self.body)
 
     def _link(self, name: str, rendering: Rendering) -> str | None:
         piece = self.options.get(name)

@@ -11,9 +11,10 @@ from router.nodes import Node
 from router.problems import Position, Problems, did_you_mean
 from router.templating.guard import RESERVED
 from router.templating.layout_fields import Bounds
-from router.templating.layouts import BOUNDS
+from router.templating.layouts import BOUNDS, MIN_SPLIT, OVERFLOWS
 from router.templating.locales import Locales, cldr_locale, normalized
 from router.templating.names import GLOBALS
+from router.templating.overflow import Overflow
 from router.templating.variables import TYPES, Variable, mistake
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -184,17 +185,41 @@ def _parse_bounds(node: Node | None, problems: Problems) -> Mapping[str, Bounds]
     check_keys(node, BOUNDS, problems)
     bounds: dict[str, Bounds] = {}
     for channel, child in node.items():
-        if channel not in BOUNDS or not is_mapping(child, channel, problems):
-            continue
-        check_keys(child, BOUNDS[channel], problems)
-        limits: dict[str, int] = {}
-        for key, value in child.items():
-            if key not in BOUNDS[channel]:
-                continue
-            number = value.value
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                problems.error("T101", f"{key} has to be a number of characters", value.at)
-            else:
-                limits[key] = number
-        bounds[channel] = Bounds(**limits)
+        if channel in BOUNDS and is_mapping(child, channel, problems):
+            bounds[channel] = _parse_channel(channel, child, problems)
     return bounds
+
+
+def _parse_channel(channel: str, node: Node, problems: Problems) -> Bounds:
+    overflows = OVERFLOWS[channel]
+    check_keys(node, (*BOUNDS[channel], *(("overflow",) if overflows else ())), problems)
+    limits: dict[str, int] = {}
+    for key in BOUNDS[channel]:
+        value = node.get(key)
+        number = value.value if value else None
+        if value is None:
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            problems.error("T101", f"{key} has to be a number of characters", value.at)
+        else:
+            limits[key] = number
+    chosen = node.get("overflow")
+    if chosen is None or not overflows:
+        return _bounds(limits, "error")
+    overflow: Overflow | None = next((one for one in overflows if one == chosen.value), None)
+    if overflow is None:
+        guess = did_you_mean(str(chosen.value), overflows, "Choices")
+        problems.error("T101", f'overflow can\'t be "{chosen.value}".{guess}', chosen.at)
+    elif not any(key in node.entries for key in BOUNDS[channel]):
+        wanted = " or ".join(BOUNDS[channel])
+        message = f"overflow says what becomes of longer messages; longer than what? Write {wanted}"
+        problems.error("T101", message, chosen.at)
+    elif overflow == "split" and limits.get("max_length", MIN_SPLIT) < MIN_SPLIT:
+        message = f"messages are split into parts of {MIN_SPLIT} characters or more"
+        problems.error("T101", message, node.locate(["max_length"]))
+    return _bounds(limits, "error" if overflow is None else overflow)
+
+
+def _bounds(limits: Mapping[str, int], overflow: Overflow) -> Bounds:
+    length, title, subject = map(limits.get, ("max_length", "max_title", "max_subject"))
+    return Bounds(length, title, subject, overflow)

@@ -62,9 +62,12 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in dedent(text).strip("\n").splitlines())
 
 
-def record(type: str, data: Mapping[str, Any] = {}, *, topic: str = "payments") -> Record:
+def record(
+    type: str, data: Mapping[str, Any] = {}, *, topic: str = "payments", at: float = NOW
+) -> Record:
+    """A record of that type; ``at`` is its timestamp and so the event's time."""
     value = orjson.dumps({"id": f"{type}-1", "type": type, **data})
-    return Record(topic, 0, 0, NOW, None, value)
+    return Record(topic, 0, 0, at, None, value)
 
 
 def rehearsed(

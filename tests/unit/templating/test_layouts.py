@@ -4,7 +4,16 @@ import sys
 
 import pytest
 
-from router.messages import Button, ChatMessage, EmailMessage, Priority, PushMessage, Request
+from router.messages import (
+    Button,
+    ChatMessage,
+    EmailMessage,
+    Priority,
+    PushMessage,
+    Request,
+    dump_message,
+    load_message,
+)
 from router.recipients import Recipient
 from router.templating import RenderError
 from tests.unit.templating.builders import load, problems_of, view
@@ -364,6 +373,87 @@ def test_a_message_longer_than_its_channel_allows_is_an_error() -> None:
         with pytest.raises(RenderError) as failure:
             template.render(layout, view({"x": text}))
         assert failure.value.code == "T166"
+
+
+CUT = """
+channels:
+  chat: {max_length: 8, overflow: truncate}
+  push: {max_title: 6, max_length: 8, overflow: truncate}
+  email: {max_subject: 6, overflow: truncate}
+"""
+
+
+def test_a_message_that_is_too_long_may_be_cut() -> None:
+    template = load(
+        template_yaml=CUT,
+        chat_html="<b>{{ data.x }}</b>",
+        push_txt="---\ntitle: {{ data.x }}\n---\n{{ data.x }}",
+        email_html="---\nsubject: {{ data.x }}\n---\n{{ data.x }}",
+    )
+    said = view({"x": "one two three"})
+
+    assert template.render("chat", said) == ChatMessage("<b>one two…</b>")
+    assert template.render("push", said) == PushMessage("one…", "one two…")
+    mail = template.render("email", said)
+    assert isinstance(mail, EmailMessage)
+    assert (mail.subject, mail.html) == ("one…", "one two three")
+
+
+SPLIT = "channels: {chat: {max_length: 32, overflow: split}}\n"
+
+
+def test_a_chat_message_that_is_too_long_may_be_sent_in_parts() -> None:
+    template = load(
+        template_yaml=SPLIT, chat_html="---\nbuttons: Go -> https://x.io\n---\n<b>{{ data.x }}</b>"
+    )
+    message = template.render("chat", view({"x": "One sentence here. " * 3}))
+
+    buttons = ((Button("Go", "https://x.io"),),)
+    last = ChatMessage("<b>One sentence here.</b>", buttons, silent=True, part=3)
+    middle = ChatMessage("<b>One sentence here.</b>", silent=True, part=2)
+    assert message == ChatMessage("<b>One sentence here.</b>", part=1, rest=(middle, last))
+    assert load_message(dump_message(message)) == message
+    assert isinstance(message, ChatMessage)
+    second = message.next()
+    assert second is not None
+    assert (second.part, second.rest) == (2, (last,))
+    third = second.next()
+    assert third == last
+    assert third.next() is None
+
+
+def test_a_chat_message_of_too_many_parts_is_an_error() -> None:
+    template = load(template_yaml=SPLIT, chat_html="{{ data.x }}")
+    for length in (320, 321, 10_000):
+        said = view({"x": "x" * length})
+        if length == 320:
+            assert len(template.render("chat", said).rest) == 9  # type: ignore[union-attr]
+        else:
+            with pytest.raises(RenderError, match="10 parts at most"):
+                template.render("chat", said)
+
+
+def test_messengers_count_an_emoji_twice() -> None:
+    template = load(template_yaml=LIMITS, chat_html="{{ data.x }}")
+    assert template.render("chat", view({"x": "\U0001f600\U0001f600x"}))
+    with pytest.raises(RenderError):
+        template.render("chat", view({"x": "\U0001f600\U0001f600xx"}))
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ("{push: {max_length: 50, overflow: split}}", "Choices: error, truncate"),
+        ("{chat: {max_length: 50, overflow: spilt}}", 'Did you mean "split"?'),
+        ("{chat: {overflow: split}}", "Write max_length"),
+        ("{chat: {max_length: 5, overflow: split}}", "32 characters or more"),
+        ("{webhook: {max_length: 5, overflow: truncate}}", 'unknown key "overflow"'),
+    ],
+)
+def test_limits_with_mistakes(channels: str, message: str) -> None:
+    found = problems_of(template_yaml=f"channels: {channels}\n", chat_html="x")
+    assert len(found) == 1
+    assert message in found[0].message
 
 
 def test_a_locale_may_have_its_own_layout() -> None:
