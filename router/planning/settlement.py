@@ -138,7 +138,10 @@ def _later(
 
 def backoff(attempt: int, waits: Waits, jitter: float) -> float:
     """Seconds before the next attempt: full jitter below ``first * factor ** (attempt - 1)``."""
-    bound = min(waits.cap, waits.first * waits.factor ** min(attempt - 1, 64))
+    try:
+        bound = min(waits.cap, waits.first * waits.factor ** max(0, attempt - 1))
+    except OverflowError:
+        bound = waits.cap if waits.first else 0.0
     return bound * (0.05 + 0.95 * jitter)
 
 
