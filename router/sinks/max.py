@@ -62,7 +62,8 @@ _GONE_IN_MESSAGE = {
 
 
 class MaxConfig(SinkConfig):
-    """Chat messages through a bot of the MAX messenger."""
+    """Chat messages through a bot of the MAX messenger: to people by their user id, to groups
+    and channels by their chat id, which is negative."""
 
     token: Secret = Field(description="The bot's token.", examples=["!env MAX_TOKEN"])
     base_url: str = Field(

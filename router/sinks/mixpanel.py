@@ -119,7 +119,7 @@ def request(config: MixpanelConfig, call: Call, timeout_s: float) -> HttpRequest
         "Content-Type": "application/json",
         "Content-Encoding": "gzip",
     }
-    body = gzip.compress(call.body, 6, mtime=0)
+    body = gzip.compress(call.body, compresslevel=1, mtime=0)
     return HttpRequest("POST", f"{config.address}/import?{query}", headers, body, timeout_s)
 
 
