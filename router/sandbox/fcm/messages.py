@@ -141,7 +141,11 @@ def read_push(body: bytes) -> Push:
     android_shown = android.get("notification") or {}
     web_shown = webpush.get("notification") or {}
     tag = android_shown.get("tag") or web_shown.get("tag") or headers.get("apns-collapse-id")
-    actions = web_shown.get("actions") or []
+    links = [
+        Button(str(action.get("title")), str(action.get("action")))
+        for action in web_shown.get("actions") or []
+        if re.match("https?://", str(action.get("action")))
+    ]
     details = {
         "kind": kind,
         "image": shown.get("image"),
@@ -160,9 +164,7 @@ def read_push(body: bytes) -> Push:
         shown.get("title", ""),
         shown.get("body", ""),
         data,
-        (tuple(Button(str(a.get("title")), str(a.get("action"))) for a in actions),)
-        if actions
-        else (),
+        (tuple(links),) if links else (),
         tag,
         not shown,
         bool(call.get("validate_only") or call.get("validateOnly")),

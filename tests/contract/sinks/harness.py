@@ -31,8 +31,9 @@ class Open:
 
 
 def parcel(message: Message, address: str = "", key: int = 1, **changes: Any) -> Parcel:
+    target = changes.pop("target", None) or Target(address, "any")
     values = {"event_time": 1_767_323_045.0, "event_type": "order.paid", **changes}
-    return Parcel(key.to_bytes(16, "big"), message, Target(address, "any"), **values)
+    return Parcel(key.to_bytes(16, "big"), message, target, **values)
 
 
 @asynccontextmanager
@@ -52,6 +53,30 @@ def smtp_options(box: Sandbox, **changes: Any) -> dict[str, Any]:
         "from": "Acme, Inc. <no-reply@acme.example>",
         "username": box.credentials["smtp_user"],
         "password": box.credentials["smtp_password"],
+        "ca_file": str(box.ca_file),
+        **changes,
+    }
+
+
+def fcm_options(box: Sandbox, **changes: Any) -> dict[str, Any]:
+    """Options of an fcm sink that uses the sandbox."""
+    return {
+        "base_url": box.addresses["fcm"],
+        "credentials_file": box.credentials["fcm_credentials_file"],
+        "ca_file": str(box.ca_file),
+        **changes,
+    }
+
+
+def apns_options(box: Sandbox, **changes: Any) -> dict[str, Any]:
+    """Options of an apns sink that uses both environments of the sandbox, with a key."""
+    return {
+        "production_url": box.addresses["apns"],
+        "sandbox_url": box.addresses["apns-sandbox"],
+        "topic": box.credentials["apns_topic"],
+        "key_file": box.credentials["apns_key_file"],
+        "key_id": box.credentials["apns_key_id"],
+        "team_id": box.credentials["apns_team_id"],
         "ca_file": str(box.ca_file),
         **changes,
     }

@@ -29,6 +29,17 @@ NOW = 1_767_323_045.0
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BOT_TOKEN = "123456:planted-token_A"
 
+SERVICE_ACCOUNT = orjson.dumps(
+    {
+        "type": "service_account",
+        "project_id": "acme-shop",
+        "private_key_id": "k1",
+        "private_key": "planted-private-key",
+        "client_email": "router@acme-shop.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+).decode()
+
 ConfigT = TypeVar("ConfigT", bound=SinkConfig)
 
 _SMALLEST: dict[str, dict[str, Any]] = {
@@ -39,6 +50,13 @@ _SMALLEST: dict[str, dict[str, Any]] = {
     "max": {"token": "planted-max-token_A"},
     "mixpanel": {"token": "planted0mixpanel0token"},
     "carrotquest": {"token": "app.1.planted"},
+    "fcm": {"credentials": SERVICE_ACCOUNT},
+    "apns": {
+        "topic": "com.acme.shop",
+        "key": "planted-key",
+        "key_id": "ABC123DEFG",
+        "team_id": "DEF123GHIJ",
+    },
     "kafka": {"bootstrap": "127.0.0.1:9092", "topic": "crm.commands"},
     "console": {},
     "file": {"path": "out.jsonl"},
@@ -56,8 +74,9 @@ def smallest(name: str, **changes: Any) -> SinkConfig:
 
 
 def parcel(message: Message, address: str = "", **changes: Any) -> Parcel:
+    target = changes.pop("target", None) or Target(address, "any")
     values = {"event_time": NOW, "event_type": "payment.failed", **changes}
-    return Parcel(KEY, message, Target(address, "any"), **values)
+    return Parcel(KEY, message, target, **values)
 
 
 def chat(html: str = "Hello", address: str = "42", **changes: Any) -> Parcel:

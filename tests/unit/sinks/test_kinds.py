@@ -15,8 +15,10 @@ from tests.unit.sinks.builders import KEY, NOW, call, chat, mail, parcel, smalle
 @pytest.mark.parametrize(
     ("name", "channel", "address_kind"),
     [
+        ("apns", Channel.PUSH, "device"),
         ("carrotquest", Channel.ANALYTICS, "request"),
         ("console", Channel.CHAT, "any"),
+        ("fcm", Channel.PUSH, "device"),
         ("file", Channel.CHAT, "any"),
         ("http", Channel.REQUEST, "request"),
         ("kafka", Channel.REQUEST, "request"),
