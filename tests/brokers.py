@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -92,31 +92,49 @@ async def tansu() -> AsyncGenerator[Broker]:
 
 
 @asynccontextmanager
-async def apache_kafka(tls_sasl: bool = False) -> AsyncGenerator[Broker]:
-    """Apache Kafka itself, one node in KRaft mode; needs Java, and Maven the first time."""
-    if given := os.environ.get("ROUTER_TEST_KAFKA"):
+async def apache_kafka(
+    tls_sasl: bool = False, home: Path | None = None, port: int | None = None
+) -> AsyncGenerator[Broker]:
+    """Apache Kafka itself, one node in KRaft mode; needs Java, and Maven the first time.
+
+    Args:
+        home: Where its data lives, for a broker that is started again.
+        port: Of its plain listener; a free one by default.
+    """
+    if home is None and (given := os.environ.get("ROUTER_TEST_KAFKA")):
         yield Broker("apache", given)
         return
     jars = await anyio.to_thread.run_sync(_kafka_jars)
-    with TemporaryDirectory(prefix="router-kafka-") as name:
-        folder = Path(name)
-        port, secure = free_port(), None
+    with _folder(home) as folder:
+        plain, secure = port or free_port(), None
         if tls_sasl:
             certificates = make_certificates(folder)
             secure = SecureListener(f"localhost:{free_port()}", certificates.ca_file)
         properties = folder / "server.properties"
-        properties.write_text(_server_properties(folder, port, secure))
+        is_new = not properties.exists()
+        properties.write_text(_server_properties(folder, plain, secure))
         java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
-        await anyio.run_process([*java, *_format_storage(properties, secure)])
+        if is_new:
+            await anyio.run_process([*java, *_format_storage(properties, secure)])
         async with owned_process(
             [*java, "kafka.Kafka", properties],
             log=folder / "broker.log",
-            ready=lambda: _answers_metadata(port),
+            ready=lambda: _answers_metadata(plain),
             start_timeout_s=60,
             stop_timeout_s=0.5,
         ) as process:
-            yield Broker("apache", f"127.0.0.1:{port}", secure, process)
+            yield Broker("apache", f"127.0.0.1:{plain}", secure, process)
+
+
+@contextmanager
+def _folder(given: Path | None) -> Generator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with TemporaryDirectory(prefix="router-kafka-") as name:
+        yield Path(name)
 
 
 def _kafka_jars() -> Path:
