@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -22,8 +22,9 @@ from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
 from router.events import Event, Replay
 from router.ledger import Row, Settle, State
-from router.messages import Reason
+from router.messages import Reason, Target
 from router.planning import (
+    GONE,
     UNREACHABLE,
     Cause,
     Dead,
@@ -34,7 +35,7 @@ from router.planning import (
     Route,
     Ruleset,
     Scheduled,
-    Suppressed,
+    barred,
     derived_key,
     plan,
     record_hash,
@@ -121,19 +122,12 @@ class Dispatcher:
             LedgerDown: nothing was put anywhere; plan again later.
         """
         profiles = await self.profiles(d.id for work in works for d in work.drafts)
-        outcomes: list[tuple[Work, Planned]] = []
-        starting: list[_Head] = []
-        for work in works:
-            planned = plan(
-                work.route,
-                work.event,
-                work.drafts,
-                [profiles[d.id] for d in work.drafts],
-                work.rules.divert,
-                with_event_steps=work.with_event_steps,
-            )
-            outcomes.append((work, planned))
-            starting += [_Head(delivery, work) for delivery in _asked_for(work, planned)]
+        outcomes = await self._plan_all(works, profiles)
+        starting = [
+            _Head(delivery, work)
+            for work, planned in outcomes
+            for delivery in _asked_for(work, planned)
+        ]
         heads: list[_Head] = []
         while starting:
             known = await self._look_up(starting)
@@ -145,6 +139,32 @@ class Dispatcher:
         self._put(heads, revived)
         for work in works:
             work.ticket.release()
+
+    async def _plan_all(
+        self, works: Sequence[Work], profiles: Mapping[str, Found]
+    ) -> list[tuple[Work, Planned]]:
+        """Plans around dead addresses: where one is found, a step may choose another device."""
+        gone: set[tuple[str, str]] = set()
+        while True:
+            outcomes = [
+                (
+                    work,
+                    plan(
+                        work.route,
+                        work.event,
+                        work.drafts,
+                        [profiles[d.id] for d in work.drafts],
+                        work.rules.divert,
+                        with_event_steps=work.with_event_steps,
+                        gone=gone,
+                    ),
+                )
+                for work in works
+            ]
+            found = await self.settler.gone.among(_addresses(outcomes))
+            if found <= gone:
+                return outcomes
+            gone |= found
 
     async def profiles(self, ids: Iterable[str]) -> dict[str, Found]:
         """The directory's answer for each id, asked once for all; a directory that fails in
@@ -198,7 +218,7 @@ class Dispatcher:
             job = job_of(delivery, head.work.rules, ticket)
             job.is_contested = row is not None
             if delivery.barred is not None and row is None:
-                self.settler.settle(job, Suppressed(delivery.barred))
+                self.settler.settle(job, barred(delivery.barred))
             else:
                 by_sink[job.sink].append(job)
         for sink, jobs in by_sink.items():
@@ -345,6 +365,15 @@ def with_fallbacks(delivery: Delivery) -> Iterable[Delivery]:
         yield from with_fallbacks(fallback)
 
 
+def _addresses(outcomes: Iterable[tuple[Work, Planned]]) -> Iterator[tuple[str, Target]]:
+    """Every address that a sink could find dead."""
+    for _, planned in outcomes:
+        for primary in planned.deliveries:
+            for delivery in with_fallbacks(primary):
+                if delivery.target is not None and delivery.target.address:
+                    yield delivery.step.sink, delivery.target
+
+
 def _asked_for(work: Work, planned: Planned) -> list[Delivery]:
     """The deliveries to start with: all primaries, or exactly what a replay names."""
     replay = work.replay
@@ -363,7 +392,9 @@ def _started_with(head: _Head) -> list[_Head]:
     have ended before it started them."""
     row = head.row
     if row is None or not row.state.settles:
-        followers = unreachable_starts(head.delivery)
+        # Those of a dead address are written with its end.
+        is_dead = head.delivery.barred is GONE
+        followers = [] if is_dead else unreachable_starts(head.delivery)
     elif _was_unreachable(row):
         followers = [f for f in head.delivery.fallbacks if Cause.UNREACHABLE in f.step.causes]
     else:

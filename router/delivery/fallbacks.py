@@ -9,7 +9,7 @@ from router.delivery.dead_letters import dead_letter_row
 from router.delivery.job import Job, event_hash, job_of, render_job
 from router.ledger import Row, State
 from router.messages import Reason
-from router.planning import UNREACHABLE, Cause, Delivery, Ruleset
+from router.planning import GONE, UNREACHABLE, Cause, Delivery, Ruleset
 
 NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
 
@@ -76,8 +76,10 @@ def unneeded_rows(fallbacks: Sequence[Delivery]) -> list[Row]:
 
 
 def unreachable_starts(delivery: Delivery) -> list[Delivery]:
-    """The fallbacks that start because this delivery has no address; none if it has one."""
-    if delivery.barred is not UNREACHABLE:
+    """The fallbacks that start because this delivery has no address, or a dead one; none if it
+    has one. Of several devices the last to fail starts them, not each."""
+    is_dead = delivery.barred is GONE and delivery.siblings == 1
+    if delivery.barred is not UNREACHABLE and not is_dead:
         return []
     return [f for f in delivery.fallbacks if Cause.UNREACHABLE in f.step.causes]
 

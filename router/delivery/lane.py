@@ -37,7 +37,7 @@ from router.ledger import (
     State,
 )
 from router.messages import Reason
-from router.planning import EXPIRED, Dead, Scheduled, Suppressed, has_expired
+from router.planning import EXPIRED, Dead, Scheduled, Suppressed, barred, has_expired
 from router.sinks import SinkConfig, SinkTools, SinkType
 from router.telemetry import Metrics
 
@@ -422,7 +422,7 @@ class Lane:
                 self._workers.end(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
                 return False
         if job.barred is not None:
-            self._workers.end(job, Suppressed(job.barred))
+            self._workers.end(job, barred(job.barred))
             return False
         return self._has_message(job)
 

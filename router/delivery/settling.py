@@ -14,6 +14,7 @@ from router.clock import Clock
 from router.delivery.books import Rows, book_changes, book_exit, open_keys
 from router.delivery.dead_letters import dead_letter_row
 from router.delivery.fallbacks import started_rows, unneeded_rows, waiting_rows
+from router.delivery.gone import GoneAddresses
 from router.delivery.job import Job
 from router.delivery.offsets import Ticket
 from router.delivery.signal import Signal
@@ -21,6 +22,7 @@ from router.delivery.stages import Stage, reached
 from router.delivery.watched import WatchedLedger
 from router.ledger import Fact, Kind, LedgerDown, Row, Settle, Settled, State, Waiters
 from router.planning import (
+    GONE,
     Arrived,
     Cause,
     Dead,
@@ -80,6 +82,7 @@ class Settler:
 
     Attributes:
         changed: Given when something may have become due.
+        gone: The addresses that were found dead.
         contested: Takes a delivery that could not be settled unclaimed, because somebody has a
             claim of it; its ticket stays held.
     """
@@ -87,6 +90,7 @@ class Settler:
     def __init__(self, ledger: WatchedLedger, clock: Clock, metrics: Metrics) -> None:
         self.ledger = ledger
         self.changed = Signal()
+        self.gone = GoneAddresses(ledger, clock)
         self.contested: Callable[[Job], None] | None = None
         self._clock = clock
         self._metrics = metrics
@@ -120,6 +124,8 @@ class Settler:
             case Suppressed():
                 follow_ups, waiters = self._fallbacks(job, settlement.causes, now)
                 row = job.row(State.SUPPRESSED, reason=settlement.reason)
+                if settlement.reason.code == GONE.code and job.barred is None:
+                    self.note(self.gone.found(job))
                 settle = Settle(row, waiters, tuple(settlement.causes), follow_ups)
             case Dead():
                 follow_ups, waiters = self._fallbacks(job, settlement.causes, now)

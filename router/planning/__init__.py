@@ -47,6 +47,7 @@ from router.planning.settlement import (
     Suppressed,
     Waits,
     backoff,
+    barred,
     conclude,
     has_expired,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "TrackContent",
     "Waits",
     "backoff",
+    "barred",
     "conclude",
     "delivery_key",
     "derived_key",

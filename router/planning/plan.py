@@ -241,6 +241,8 @@ def _fan_out(
     circumstances: Circumstances,
 ) -> Iterator[Delivery]:
     found = fan_out(step, recipient, circumstances.gone)
+    if step.fallback_for is not None:
+        found = _alive(found)
     is_diverted = False
     divert = circumstances.divert
     if divert is not None and step.channel in divert.targets and found:
@@ -273,6 +275,11 @@ def _fan_out(
             expires_at=None if step.expires is None else event.time + step.expires,
             barred=_why_barred(reached, is_diverted=is_diverted),
         )
+
+
+def _alive(found: Sequence[Reached]) -> Sequence[Reached]:
+    """A fallback's dead addresses are left out; all dead, one stands for them."""
+    return [reached for reached in found if not reached.is_gone] or found[:1]
 
 
 def _through(step: Step, reached: Reached | None) -> Step:

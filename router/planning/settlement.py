@@ -15,6 +15,7 @@ from router.messages import (
     Retry,
     Scope,
 )
+from router.planning.fan_out import GONE
 from router.planning.model import Cause, InDoubtRule
 
 EXPIRED = Reason("expired", "it would have come too late")
@@ -88,6 +89,11 @@ class Attempt:
 _GONE = frozenset({Cause.UNREACHABLE, Cause.REJECTED})
 
 
+def barred(reason: Reason) -> Suppressed:
+    """What a delivery comes to that is not attempted: a dead address is as good as none."""
+    return Suppressed(reason, _GONE if reason is GONE else frozenset())
+
+
 def conclude(
     outcome: Outcome, attempt: Attempt, waits: Waits, now: float, jitter: float
 ) -> Settlement:
@@ -109,7 +115,7 @@ def conclude(
             wait = backoff(attempt.number, waits, jitter)
             return _later(now + wait, outcome.reason, attempt, waits, now, gives_up=False)
         case Rejected() if outcome.recipient_gone:
-            return Suppressed(Reason("recipient_gone", str(outcome.reason)), _GONE)
+            return Suppressed(Reason(GONE.code, str(outcome.reason)), _GONE)
         case Rejected():
             return Dead(outcome.reason, frozenset({Cause.REJECTED}))
         case InDoubt() if attempt.in_doubt == "dead_letter":

@@ -63,11 +63,16 @@ def _indented(text: str) -> str:
 
 
 def record(
-    type: str, data: Mapping[str, Any] = {}, *, topic: str = "payments", at: float = NOW
+    type: str,
+    data: Mapping[str, Any] = {},
+    *,
+    topic: str = "payments",
+    at: float = NOW,
+    offset: int = 0,
 ) -> Record:
     """A record of that type; ``at`` is its timestamp and so the event's time."""
     value = orjson.dumps({"id": f"{type}-1", "type": type, **data})
-    return Record(topic, 0, 0, at, None, value)
+    return Record(topic, 0, offset, at, None, value)
 
 
 def rehearsed(
