@@ -55,7 +55,7 @@ class Place:
         return write_project(self.folder, **(given | sections))
 
     def source(self, **options: Any) -> dict[str, Any]:
-        return kafka_source(self.broker.bootstrap, [self.topic], self.group, **options)
+        return kafka_source(self.broker.bootstrap, [self.topic], self.group) | options
 
     async def publish(self, values: Sequence[bytes | None], partitions: int = 1) -> None:
         await publish(self.broker.bootstrap, self.topic, values, partitions)

@@ -98,11 +98,9 @@ def _dump(document: Mapping[str, Any]) -> str:
 # Parts ---------------------------------------------------------------------------------------
 
 
-def kafka_source(
-    bootstrap: str, topics: Sequence[str], group: str, **options: Any
-) -> dict[str, Any]:
-    """A Kafka source from the earliest record."""
-    source = {
+def kafka_source(bootstrap: str, topics: Sequence[str], group: str) -> dict[str, Any]:
+    """A Kafka source that starts at the earliest record."""
+    return {
         "type": "kafka",
         "bootstrap": bootstrap,
         "topics": list(topics),
@@ -111,7 +109,6 @@ def kafka_source(
         "session_timeout": "6s",
         "metadata_refresh": "500ms",
     }
-    return source | options
 
 
 def api_sink(box: Sandbox, **options: Any) -> dict[str, Any]:

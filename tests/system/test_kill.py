@@ -42,6 +42,8 @@ _WAVE = 20
 _PARTITIONS = 2
 _REFUSED = "refused"
 _SIGKILL = -9
+_IMPATIENT = {"session_timeout": "2s"}
+"""The group waits no longer for its dead member."""
 
 _POINTS: Mapping[Stage, int] = {
     Stage.READ: 2,
@@ -98,7 +100,7 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
     group, topic = f"router.{name}.{site.mark}", f"orders.{name}.{site.mark}"
     project = write_project(
         site.folder / name,
-        sources={"main": kafka_source(site.bootstrap, [topic], group, session_timeout="2s")},
+        sources={"main": kafka_source(site.bootstrap, [topic], group) | _IMPATIENT},
         # A lease far longer than the test: the restarted daemon must not wait for its end.
         sinks={"api": api_sink(site.box, concurrency=4, timeout="60s")},
         routes={"paid": order_route(f"/{name}", **step)},
