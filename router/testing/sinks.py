@@ -51,6 +51,7 @@ class SinkScenario:
         kind: What the module exports as ``SINK``.
         message: A message that the provider takes.
         address: Where to; empty for a request.
+        target: Where to, with more than an address, such as a device's platform.
         provider: Runs a fresh provider until the block ends.
         secrets: Texts in the options that nobody may ever read.
         has_key: The provider's protocol has a place for the delivery's key.
@@ -64,6 +65,7 @@ class SinkScenario:
     message: Message
     provider: Callable[[], AbstractAsyncContextManager[Provider]]
     address: str = ""
+    target: Target | None = None
     secrets: tuple[str, ...] = ()
     has_key: bool = False
     is_idempotent: bool = False
@@ -98,13 +100,14 @@ class Open:
 
     def parcel(self, number: int = 1, **changes: Any) -> Parcel:
         """A parcel; its number makes its key."""
-        target = Target(self.scenario.address, self.scenario.kind.address_kind)
+        scenario = self.scenario
+        target = scenario.target or Target(scenario.address, scenario.kind.address_kind)
         values: dict[str, Any] = {
             "event_time": EVENT_TIME,
             "event_type": "order.paid",
             **changes,
         }
-        return Parcel(number.to_bytes(16, "big"), self.scenario.message, target, **values)
+        return Parcel(number.to_bytes(16, "big"), scenario.message, target, **values)
 
     async def send(self, number: int = 1, **changes: Any) -> Outcome:
         """One attempt; it has to end in time, and in an outcome."""
@@ -339,13 +342,15 @@ class SinkConformance(SinkTypeConformance):
     # Batches -----------------------------------------------------------------------------------
 
     async def test_a_batch_has_one_outcome_for_each_parcel(self, scenario: SinkScenario) -> None:
+        outcomes = None
         async with running(scenario) as sink:
-            if not isinstance(sink.sink, BatchSink):
-                pytest.skip("it sends one by one")
-            assert list(await sink.sink.send_batch([])) == []
-            parcels = [sink.parcel(number) for number in range(5)]
-            outcomes = await sink.sink.send_batch(parcels)
-            assert [type(outcome) for outcome in outcomes] == [Delivered] * 5
+            if isinstance(sink.sink, BatchSink):
+                assert list(await sink.sink.send_batch([])) == []
+                parcels = [sink.parcel(number) for number in range(5)]
+                outcomes = await sink.sink.send_batch(parcels)
+        if outcomes is None:
+            pytest.skip("it sends one by one")
+        assert [type(outcome) for outcome in outcomes] == [Delivered] * 5
 
     # What is told ------------------------------------------------------------------------------
 

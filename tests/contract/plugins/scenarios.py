@@ -19,7 +19,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from router.messages import AnalyticsEvent, ChatMessage, EmailMessage, Message, Request
+from router.messages import (
+    AnalyticsEvent,
+    ChatMessage,
+    EmailMessage,
+    Message,
+    PushMessage,
+    Request,
+    Target,
+)
 from router.sandbox import (
     Credentials,
     Fault,
@@ -277,6 +285,52 @@ CARROTQUEST = scenario(
     secrets=(SandboxSettings().carrotquest.token,),
 )
 
+PUSH = PushMessage("Order 12", "Paid")
+_HEX = "0a" * 32
+
+FCM = scenario(
+    "fcm",
+    PUSH,
+    Wired(
+        "fcm",
+        "device-token-1",
+        lambda box, url: {
+            "base_url": url,
+            "credentials_file": box.credentials["fcm_credentials_file"],
+            "ca_file": str(box.ca_file),
+        },
+        HTTP_ANSWERS,
+    ),
+    target=Target("device-token-1", "device", platform="android"),
+    has_key=True,
+)
+
+APNS = scenario(
+    "apns",
+    PUSH,
+    Wired(
+        "apns",
+        _HEX,
+        lambda box, url: {
+            "production_url": url,
+            "sandbox_url": url,
+            "key_file": box.credentials["apns_key_file"],
+            "key_id": box.credentials["apns_key_id"],
+            "team_id": box.credentials["apns_team_id"],
+            "topic": box.credentials["apns_topic"],
+            "ca_file": str(box.ca_file),
+        },
+        {
+            **HTTP_ANSWERS,
+            Situation.UNAUTHORIZED: answer(403, '{"reason":"InvalidProviderToken"}'),
+            Situation.LIMITED: answer(429, '{"reason":"TooManyRequests"}'),
+        },
+    ),
+    target=Target(_HEX, "device", platform="ios", environment="production"),
+    has_key=True,
+    limit_s=None,
+)
+
 _ON_THIS_MACHINE = {
     situation: NOWHERE for situation in Situation if situation is not Situation.ACCEPTS
 }
@@ -327,8 +381,10 @@ CONSOLE = scenario(
 FILE = scenario("file", HI, _file, address="4200", has_key=True, impossible=_ON_THIS_MACHINE)
 
 SCENARIOS = {
+    "apns": APNS,
     "carrotquest": CARROTQUEST,
     "console": CONSOLE,
+    "fcm": FCM,
     "file": FILE,
     "http": HTTP,
     "http-basic": HTTP_BASIC,

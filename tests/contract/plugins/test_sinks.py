@@ -25,3 +25,13 @@ class TestBuiltInTypes(SinkTypeConformance):
 def test_the_options_of_every_sink_are_described() -> None:
     base = frozenset({"type", "concurrency", "real"})
     assert mistakes_in(SinkConfig, but=base) == []
+
+
+ELSEWHERE = {
+    "by_platform": "a group of other sinks, which sends nothing itself",
+    "kafka": "needs a broker: its tests run on every broker there is",
+}
+
+
+def test_every_built_in_sink_has_a_scenario() -> None:
+    assert {one.kind.name for one in SCENARIOS.values()} == set(KINDS.names()) - set(ELSEWHERE)
