@@ -77,7 +77,8 @@ class _Session:
     topic_of_certificate: str | None
     is_trusted: bool = False
     jwt: str = ""
-    changed_at: float = 0.0
+    issued_at: float = 0.0
+    updated_at: float | None = None
 
     @property
     def max_streams(self) -> int:
@@ -85,6 +86,19 @@ class _Session:
 
     def answer(self, call: Call) -> Answer:
         return self.api.answer(call, self)
+
+    def update(self, jwt: str, issued_at: float, now: float) -> None:
+        """Another token than before: not more than one new one in 20 minutes.
+
+        Raises:
+            _Refusal: it was made, or comes, too soon after the last one.
+        """
+        if self.jwt:
+            is_early = self.updated_at is not None and now - self.updated_at < _SOONEST_JWT_S
+            if is_early or issued_at - self.issued_at < _SOONEST_JWT_S:
+                raise _Refusal(429, "TooManyProviderTokenUpdates")
+            self.updated_at = now
+        self.jwt, self.issued_at = jwt, issued_at
 
 
 @final
@@ -178,16 +192,12 @@ class ApnsApi:
                 raise _Refusal(403, "MissingProviderToken")
             return
         now = self._clock.now()
-        if text != session.jwt:
-            token = self._verified(text, now)
-            is_early = now - session.changed_at < _SOONEST_JWT_S
-            if session.jwt and is_early:
-                raise _Refusal(429, "TooManyProviderTokenUpdates")
-            session.jwt, session.changed_at = text, now
-        else:
-            token = Token.read(text)
-        if now - (token.number("iat") or 0.0) > _OLDEST_JWT_S:
+        token = Token.read(text) if text == session.jwt else self._verified(text, now)
+        issued = token.number("iat") or 0.0
+        if now - issued > _OLDEST_JWT_S:
             raise _Refusal(403, "ExpiredProviderToken")
+        if text != session.jwt:
+            session.update(text, issued, now)
         session.is_trusted = True
 
     def _verified(self, text: str, now: float) -> Token:
