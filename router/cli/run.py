@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 
 from router import __version__
 from router.cli.output import BAD_CONFIG, config_options, fail, show_problems
-from router.config import load_project
+from router.config import Loaded, load_project
 from router.daemon import Daemon, Options
 from router.ledger import LedgerDown
 from router.problems import ConfigError
@@ -55,12 +55,14 @@ def command(
     logs = setup_logs(loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__)
     for problem in loaded.problems:
         log.warning("%s", problem.headline())
-    daemon = Daemon(
-        loaded.project,
-        lambda: load_project(config, environment),
-        options=options,
-        metrics=metrics,
-    )
+
+    def load_again() -> Loaded:
+        again = load_project(config, environment)
+        if again.project is not None:
+            redactor.learn(secrets_in(again.project))
+        return again
+
+    daemon = Daemon(loaded.project, load_again, options=options, metrics=metrics)
     try:
         run_loop(run_until_signal, daemon)
     except* ConfigError as group:

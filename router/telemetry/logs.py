@@ -260,8 +260,9 @@ def setup_logs(
 ) -> Logs:
     """Sends all logging to ``stream`` (standard error), in the format asked for.
 
-    Replaces the handlers of the root logger. Libraries that chat are shown from warning on, unless
-    the level is debug. Flushed at the interpreter's exit; close it earlier if you like.
+    Replaces the handlers of the root logger. Libraries that chat are shown from warning on, with
+    debug from info on: their own debug lines hold whole records and requests. Flushed at the
+    interpreter's exit; close it earlier if you like.
     """
     out = cast("TextIO", sys.stderr) if stream is None else stream
     redactor = redactor or Redactor()
@@ -279,7 +280,9 @@ def setup_logs(
     root.addHandler(logs)
     root.setLevel(level)
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(level if level <= logging.DEBUG else logging.WARNING)
+        logging.getLogger(name).setLevel(
+            logging.INFO if level <= logging.DEBUG else logging.WARNING
+        )
     AUDIT.setLevel(logging.INFO)
     logging.captureWarnings(True)
     atexit.register(logs.close)

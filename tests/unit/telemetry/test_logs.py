@@ -197,6 +197,14 @@ def test_everything_logged_before_close_is_written() -> None:
     assert stream.getvalue().count("\n") == 500
 
 
+@pytest.mark.parametrize("library", ["aiokafka.producer", "aiohttp.client", "mail.log"])
+def test_libraries_never_show_their_debug_lines_which_hold_payloads(library: str) -> None:
+    logs, stream = json_logs("debug")
+    logging.getLogger(library).debug("Sending (value=b'...')")
+    LOGGER.debug("of our own")
+    assert [line["message"] for line in written(logs, stream)] == ["of our own"]
+
+
 def test_a_flush_after_close_does_not_wait() -> None:
     # logging.shutdown flushes handlers that are closed already
     logs, _ = json_logs()
