@@ -1,0 +1,197 @@
+"""Secrets and personal data never show in what a daemon prints, serves, publishes or refuses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import pytest
+import yaml
+
+from router.ledger import State
+from router.sandbox import ANY_TARGET, Fault, Sandbox, answer, sandbox
+from tests.system.place import Place
+from tests.system.processes import daemon, eventually, run_to_its_end
+from tests.system.projects import Env, Project, write_project, write_template
+from tests.system.topics import publish_record
+
+pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
+
+_SECRETS = {
+    "SMTP_PASSWORD": "planted-smtp-pass/word+4711",
+    "BOT_TOKEN": "7000000999:AAplanted-0123456789abcdefghijklmno",
+    "HOOK_SECRET": "whsec_" + base64.b64encode(b"planted-webhook-secret-0815").decode(),
+    "API_TOKEN": "planted-api-token-1234567890",
+    "KAFKA_PASSWORD": "planted-kafka-password-42",
+    "ADMIN_TOKEN": "planted-admin-token-98765",
+}
+_EMAIL, _CHAT, _NAME = "anna.planted@post.example", "100004711", "Annaplanted"
+_PEOPLE = (_EMAIL, _EMAIL.partition("@")[0], _CHAT, _NAME)
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything seen, by where it was seen."""
+
+    found: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def leaks(self, *words: str) -> list[tuple[str, str]]:
+        """Where which word shows, in any of the spellings in which it could."""
+        return [
+            (where, word)
+            for where, content in self.found.items()
+            for word in words
+            if any(spelling in content for spelling in _spellings(word))
+        ]
+
+
+def _spellings(word: str) -> set[bytes]:
+    raw = word.encode()
+    return {raw, quote(word, safe="").encode(), base64.b64encode(raw), raw.hex().encode()}
+
+
+def _project(place: Place, box: Sandbox) -> Project:
+    """Every sink fails in its own way: wrong credentials, refused people, echoing errors."""
+    recipient = {"id": "data.user", "email": "data.email", "telegram": "data.chat"}
+    host, _, port = box.addresses["smtp"].removeprefix("smtp://").rpartition(":")
+    mail = {"type": "smtp", "host": host, "port": int(port), "from": "Shop <shop@shop.example>"}
+    api = {"type": "http", "base_url": box.addresses["http"]}
+    bearer = {"type": "bearer", "token": Env("API_TOKEN")}
+    call = {"method": "POST", "path": "/p/{mail}", "params": {"mail": "{{ data.email }}"}}
+    unrendered = call | {"json": {"x": "{{ data.email.nothing }}"}}
+    steps: list[dict[str, Any]] = [
+        {"sink": name, "template": "note"} for name in ("mail", "refused", "bot", "closed")
+    ]
+    steps += [{"sink": "hook", "template": "note"}]
+    steps += [{"sink": "api", "request": call | {"json": {"who": "{{ data.name }}"}}}]
+    steps += [{"id": "unrendered", "sink": "api", "request": unrendered}]
+    project = place.project(
+        box,
+        env=_SECRETS,
+        logs={"level": "debug"},
+        templates="templates",
+        sinks={
+            "mail": mail
+            | {
+                "username": "sandbox",
+                "password": Env("SMTP_PASSWORD"),
+                "ca_file": str(box.ca_file),
+            },
+            "refused": mail | {"security": "none"},
+            "bot": {
+                "type": "telegram",
+                "base_url": box.addresses["telegram"],
+                "token": Env("BOT_TOKEN"),
+            },
+            "closed": {
+                "type": "telegram",
+                "base_url": "http://127.0.0.1:9",
+                "token": Env("BOT_TOKEN"),
+            },
+            "hook": {
+                "type": "webhook",
+                "url": box.addresses["webhook"] + "/hook",
+                "secrets": [Env("HOOK_SECRET")],
+                "allow_http": True,
+                "allow_private": True,
+            },
+            "api": api | {"auth": bearer},
+        },
+        routes={
+            "leaky": {"match": {"type": "user.joined"}, "recipient": recipient, "deliver": steps}
+        },
+    )
+    layouts = {
+        "chat.html": "Hello {{ data.name }}\n",
+        "email.html": "---\nsubject: Hello {{ data.name }}\n---\n<p>Hello {{ data.name }}</p>\n",
+        "webhook.json": '{"name": {{ data.name | tojson }}}\n',
+    }
+    write_template(project, "note", layouts)
+    return project
+
+
+async def test_nothing_leaks_from_a_daemon_whose_every_sink_fails(place: Place) -> None:
+    await place.create()
+    seen = Evidence()
+    async with sandbox() as box:
+        box.smtp.set_state(_EMAIL, "unknown")
+        echo = f'{{"error": "no {_EMAIL} {_NAME}", "auth": "{_SECRETS["API_TOKEN"]}"}}'
+        box.http.faults.plan(ANY_TARGET, always=answer(400, echo))
+        box.smtp.faults.plan(
+            ANY_TARGET, always=Fault("answer", status=550, body=f"5.1.1 <{_EMAIL}> {_NAME}")
+        )
+        project = _project(place, box)
+        event = {"user": _NAME, "email": _EMAIL, "chat": _CHAT, "name": _NAME}
+        async with daemon(project) as running:
+            for number in range(2):
+                value = orjson.dumps({"id": f"e-{number}", "type": "user.joined", **event})
+                await publish_record(place.broker.bootstrap, place.topic, value)
+            poison = orjson.dumps(event)[:-1]
+            await publish_record(place.broker.bootstrap, place.topic, poison)
+            await place.commits(3)
+            letters = await place.dead_letters(5)
+
+            async def are_halted() -> bool:
+                scrape = await running.scrape()
+                halted = [
+                    scrape.total("router_sink_gates_closed", sink=sink, cause="halt")
+                    for sink in ("mail", "bot")
+                ]
+                return halted == [1, 1]
+
+            await eventually(are_halted, "both sinks are halted", details=lambda: running.output)
+            for path in ("/", "/metrics", "/-/ready"):
+                seen.found[path] = (await running.get(path, admin=True))[1].encode()
+            seen.found["log"] = running.output.encode()
+        assert len(letters) == 5
+        for number, letter in enumerate(letters):
+            headers = dict(letter.headers)
+            seen.found[f"headers of dead letter {number}"] = repr(letter.headers).encode()
+            assert headers["router-reason"]
+    assert (await place.states(project))[State.DEAD] >= 4
+    assert seen.leaks(*_SECRETS.values()) == []
+    assert seen.leaks(*_PEOPLE) == []
+    for file in project.folder.glob("ledger.db*"):
+        seen.found[file.name] = file.read_bytes()
+    assert seen.leaks(*_SECRETS.values()) == []
+    assert seen.leaks(_EMAIL), "the ledger keeps messages: the search finds what is there"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"sinks": {"mail": {"type": "smtp", "host": "h", "from": "a@b.example", "usrname": "x"}}},
+        {"sinks": {"mail": {"type": "smtp", "password": Env("SMTP_PASSWORD"), "from": 1}}},
+        {"sinks": {"bot": {"type": "telegram", "token": _SECRETS["BOT_TOKEN"], "rate": "fast"}}},
+        {"sinks": {"hook": {"type": "webhook", "url": "h", "secrets": [_SECRETS["HOOK_SECRET"]]}}},
+        {"sinks": {"hook": {"type": "webhook", "url": "https://h", "secrets": [Env("API_TOKEN")]}}},
+        {"admin": {"listen": "0.0.0.0:1", "token": _SECRETS["ADMIN_TOKEN"], "probe": "x"}},
+        {"admin": {"listen": "nowhere", "token": Env("ADMIN_TOKEN")}},
+    ],
+)
+@pytest.mark.parametrize("flow", [False, True])
+async def test_a_failing_configuration_shows_no_secret(
+    tmp_path: Path, mistake: Mapping[str, Any], flow: bool
+) -> None:
+    """Excerpts show the mistake's line: in flow style all there is stands on one."""
+    secrets = {"password": _SECRETS["SMTP_PASSWORD"], "username": "u"}
+    fields: dict[str, Any] = {
+        "sources": {"lines": {"type": "stdin"}},
+        "sinks": {"mail": {"type": "smtp", "host": "h", "from": "a@b.example"} | secrets},
+        "routes": {"r": {"match": {"type": "t"}, "recipient": {"id": "id"}, "deliver": ["nobody"]}},
+        "env": _SECRETS,
+    }
+    project = write_project(tmp_path, **(fields | dict(mistake)))
+    if flow:
+        text = project.config.read_text()
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree.flow_style = True
+        project.config.write_text(yaml.serialize(tree, width=100_000))
+    done = await run_to_its_end(project)
+    assert done.returncode == 78, done.stdout.decode()
+    assert Evidence({"output": done.stdout}).leaks(*_SECRETS.values()) == []
