@@ -19,7 +19,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "explain": ("explain", "Show why an event matches each route, or why not."),
     "render": ("render", "Render a template for its samples."),
     "run": ("run", "Run the daemon."),
-    "sinks": ("sinks", "List the installed sink types and their options."),
+    "sinks": ("sinks", "List sink types and their options; test a configured sink."),
     "dead-letters": ("dead_letters", "List, show and replay dead letters."),
     "sandbox": ("sandbox", "Run provider look-alikes and their inbox."),
     "schema": ("schema", "Print the JSON Schema that editors use."),

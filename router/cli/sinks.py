@@ -1,27 +1,73 @@
-"""``router sinks``: the installed sink types and their options."""
+"""``router sinks``: the installed sink types and their options, and a test message through one."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import click
+import orjson
 
 from router.authoring.options import Option, options_of, summary_of
-from router.cli.output import USAGE, fail, output_option, print_json
-from router.kinds import UnknownKind
+from router.authoring.sink_test import (
+    TEXT,
+    Call,
+    NotTestable,
+    SinkTest,
+    message_for,
+    send_test,
+    target_of,
+)
+from router.cli.output import (
+    ENVIRONMENT,
+    FOUND_PROBLEMS,
+    USAGE,
+    config_options,
+    fail,
+    now,
+    output_option,
+    print_json,
+    read_project,
+)
+from router.clock import SystemClock
+from router.config import Project
+from router.kinds import Plugin, UnknownKind
+from router.planning import SinkFacts
 from router.problems import did_you_mean
 from router.sinks import KINDS, SinkConfig
 
 _SHARED = frozenset(SinkConfig.model_fields) - {"type"}
 
 
-@click.command("sinks")
+class _Sinks(click.Group):
+    """Lists where no subcommand is named: ``router sinks``, ``router sinks smtp``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("sinks", cls=_Sinks)
+def command() -> None:
+    """List the installed sink types and their options, or test a sink of a configuration.
+
+    \b
+    Examples:
+      router sinks                                  # every type, plugins' included
+      router sinks smtp                             # the options of one
+      router sinks test mail --to me@acme.example   # does it work?
+    """
+
+
+@command.command("list")
 @click.argument("kind", required=False, metavar="[TYPE]")
 @output_option
-def command(kind: str | None, output: str) -> None:
-    """List the installed sink types, or the options of TYPE.
+def list_command(kind: str | None, output: str) -> None:
+    """List the installed sink types, or the options of TYPE; "list" may be left out.
 
     \b
     Examples:
@@ -29,30 +75,163 @@ def command(kind: str | None, output: str) -> None:
       router sinks smtp
       router sinks http --output json
     """
-    if kind is None:
-        kinds = {name: _load(name) for name in KINDS.names()}
-        if output == "json":
-            print_json({"sinks": [_as_dict(name, found) for name, found in kinds.items()]})
-            return
-        width = max(map(len, kinds))
-        for name, found in kinds.items():
-            click.echo(f"{click.style(f'{name:{width}}', bold=True)}  {summary_of(found.config)}")
-        click.echo("\nOptions of one: router sinks TYPE")
+    if kind is not None:
+        _show(_installed(kind), output)
         return
-    found = _load(kind)
+    plugins = KINDS.plugins.installed() if KINDS.plugins else []
+    found = [_Installed(name, _load(name)) for name in KINDS.names()]
+    found += [_of_plugin(plugin) for plugin in plugins if not KINDS.is_built_in(plugin.name)]
     if output == "json":
-        print_json(_as_dict(kind, found))
+        print_json({"sinks": [one.as_dict() for one in found]})
         return
-    for line in _lines(kind, found):
-        click.echo(line)
+    width = max(len(one.name) for one in found)
+    for one in found:
+        click.echo(f"{click.style(f'{one.name:{width}}', bold=True)}  {one.line()}")
+    click.echo("\nOptions of one: router sinks TYPE")
+
+
+@command.command("test")
+@click.argument("name")
+@click.option(
+    "--to",
+    metavar="ADDRESS",
+    help="Where to: an address of the sink's kind, a person's id, or an http sink's path.",
+)
+@click.option("--message", default=TEXT, show_default=True, metavar="TEXT", help="What to say.")
+@click.option(
+    "--body", metavar="JSON", help='What a request sink sends instead of {"text": …} or an event.'
+)
+@click.option(
+    "--method", default="POST", show_default=True, metavar="METHOD", help="An http sink's method."
+)
+@click.option(
+    "--platform",
+    type=click.Choice(["android", "ios", "web"]),
+    help="What the device of a push sink is.",
+)
+@click.option("--yes", is_flag=True, help="Don't ask before sending in production.")
+@config_options
+@output_option
+def test_command(
+    name: str,
+    to: str | None,
+    message: str,
+    body: str | None,
+    method: str,
+    platform: str | None,
+    yes: bool,
+    config: str,
+    environment: str | None,
+    output: str,
+) -> None:
+    """Send one message, marked as a test, through the sink NAME, and tell its provider's answer.
+
+    It is sent once and for real, to the address that you give: routes, policies and divert have no
+    part in it, and nothing of it is kept. Exit code: 0 delivered, 1 not, 3 the provider can't be
+    reached.
+
+    \b
+    Examples:
+      router sinks test mail --to me@acme.example
+      router sinks test ops-telegram --to 100500 -e prod
+      router sinks test crm --to /notes --body '{"text": "hello"}'
+    """
+    project, _ = read_project(config, environment)
+    sink = _sink_of(project, name)
+    call = Call(method.upper(), (to or "") if sink.type == "http" else "", _json(body))
+    try:
+        target = target_of(sink, to, platform)
+    except NotTestable as error:
+        raise fail(str(error), USAGE) from None
+    if project.production and not yes:
+        where = f" to {target.address}" if target.address else ""
+        click.confirm(f"This is production. Send a test through {name}{where}?", abort=True)
+    made = message_for(sink, message, to, call, now())
+    try:
+        tested: SinkTest = anyio.run(send_test, project, sink, target, made, SystemClock())
+    except OSError as error:
+        raise fail(f'sink "{name}" can\'t be opened: {error}', ENVIRONMENT) from None
+    if output == "json":
+        print_json(tested.as_dict())
+    else:
+        where = f" → {target.address}" if target.address else ""
+        line = f"{name} ({sink.type}){where}: {tested.in_words()}"
+        click.secho(line, fg="green" if tested.is_delivered else "red")
+    if not tested.is_delivered:
+        raise click.exceptions.Exit(FOUND_PROBLEMS if tested.was_reached else ENVIRONMENT)
+
+
+def _sink_of(project: Project, name: str) -> SinkFacts:
+    facts = project.sink_facts.get(name)
+    if facts is None:
+        hint = did_you_mean(name, list(project.sink_facts), "Sinks")
+        raise fail(f'there is no sink "{name}".{hint}', USAGE)
+    return facts
+
+
+def _json(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return orjson.dumps(orjson.loads(text))
+    except orjson.JSONDecodeError as error:
+        raise fail(f"--body is not JSON: {error}", USAGE) from None
+
+
+# Types -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """A type, what it exports, and whose it is; a broken plugin's has an error instead."""
+
+    name: str
+    found: Any = None
+    plugin: Plugin | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        about: dict[str, Any] = {"plugin": self.plugin.distribution if self.plugin else None}
+        if self.error is not None:
+            return {"type": self.name, **about, "error": self.error}
+        return {**_as_dict(self.name, self.found), **about}
+
+    def line(self) -> str:
+        if self.error is not None:
+            return click.style(f"can't be used: {self.error}", fg="red")
+        owner = f" ({self.plugin.distribution})" if self.plugin else ""
+        return f"{summary_of(self.found.config)}{click.style(owner, dim=True)}"
+
+
+def _of_plugin(plugin: Plugin) -> _Installed:
+    try:
+        return _Installed(plugin.name, KINDS.load(plugin.name), plugin)
+    except ImportError as error:
+        return _Installed(plugin.name, None, plugin, str(error))
+
+
+def _installed(name: str) -> _Installed:
+    plugins = KINDS.plugins.installed() if KINDS.plugins else []
+    owner = None if KINDS.is_built_in(name) else next((p for p in plugins if p.name == name), None)
+    return _Installed(name, _load(name), owner)
 
 
 def _load(name: str) -> Any:
     try:
         return KINDS.load(name)
     except UnknownKind:
-        hint = did_you_mean(name, KINDS.names(), "Types")
+        hint = did_you_mean(name, KINDS.all_names(), "Types")
         raise fail(f'there is no sink type "{name}".{hint}', USAGE) from None
+    except ImportError as error:
+        raise fail(f'sink type "{name}" can\'t be used: {error}', ENVIRONMENT) from None
+
+
+def _show(one: _Installed, output: str) -> None:
+    if output == "json":
+        print_json(one.as_dict())
+        return
+    for line in _lines(one):
+        click.echo(line)
 
 
 def _as_dict(name: str, found: Any) -> dict[str, Any]:
@@ -66,9 +245,9 @@ def _as_dict(name: str, found: Any) -> dict[str, Any]:
 _TYPE = frozenset({"type"})
 
 
-def _lines(name: str, found: Any) -> Iterator[str]:
-    yield f"{click.style(name, bold=True)}  {summary_of(found.config)}"
-    options = options_of(found.config, but=_TYPE)
+def _lines(one: _Installed) -> Iterator[str]:
+    yield f"{click.style(one.name, bold=True)}  {one.line()}"
+    options = options_of(one.found.config, but=_TYPE)
     own = [option for option in options if option.name.split(".")[0] not in _SHARED]
     shared = [option for option in options if option not in own]
     for title, group in (("Its own options", own), ("Options of every sink", shared)):
