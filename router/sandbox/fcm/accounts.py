@@ -19,6 +19,7 @@ from router.sandbox.jwt import Token
 
 TOKEN_PATH = "/token"
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_GOOGLES_OWN = "https://oauth2.googleapis.com/token"  # Google's library states it, come what may
 _LONGEST_S = 3600
 _SKEW_S = 300
 _SCOPES = frozenset(
@@ -104,7 +105,7 @@ class ServiceAccount:
             return "invalid_grant", "Invalid grant: account not found"
         if token.header.get("kid") != self._key_id or not token.is_signed_by(_key().public_key()):
             return "invalid_grant", "Invalid JWT Signature."
-        if token.claims.get("aud") != f"{self.address}{TOKEN_PATH}":
+        if token.claims.get("aud") not in (f"{self.address}{TOKEN_PATH}", _GOOGLES_OWN):
             return "invalid_grant", "Invalid JWT: Failed audience check."
         if (
             issued is None
