@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -47,11 +48,14 @@ def mentions_secret(annotation: Any) -> bool:
 
 
 def secret_nodes(model: Model, node: Node) -> Iterator[Node]:
-    """The scalars below a node that belong to secret-typed fields."""
+    """The scalars below a node that belong to secret-typed fields, or were meant to."""
     fields = keys_of(model)
+    secret = [key for key, info in fields.items() if mentions_secret(info.annotation)]
     for key, value in node.items():
         info = fields.get(key)
         if info is None:
+            if get_close_matches(key, secret, 1):
+                yield from _scalars(value)
             continue
         if mentions_secret(info.annotation):
             yield from _scalars(value)

@@ -22,13 +22,14 @@ from tests.system.topics import publish_record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
 
+_SMTP_PASSWORD = "planted-smtp-pass/word+4711"
+_BOT_TOKEN = "7000000999:AAplanted-0123456789abcdefghijklmno"
+_HOOK_SECRET = "whsec_" + base64.b64encode(b"planted-webhook-secret-0815").decode()
 _SECRETS = {
-    "SMTP_PASSWORD": "planted-smtp-pass/word+4711",
-    "BOT_TOKEN": "7000000999:AAplanted-0123456789abcdefghijklmno",
-    "HOOK_SECRET": "whsec_" + base64.b64encode(b"planted-webhook-secret-0815").decode(),
+    "SMTP_PASSWORD": _SMTP_PASSWORD,
+    "BOT_TOKEN": _BOT_TOKEN,
+    "HOOK_SECRET": _HOOK_SECRET,
     "API_TOKEN": "planted-api-token-1234567890",
-    "KAFKA_PASSWORD": "planted-kafka-password-42",
-    "ADMIN_TOKEN": "planted-admin-token-98765",
 }
 _EMAIL, _CHAT, _NAME = "anna.planted@post.example", "100004711", "Annaplanted"
 _PEOPLE = (_EMAIL, _EMAIL.partition("@")[0], _CHAT, _NAME)
@@ -162,27 +163,29 @@ async def test_nothing_leaks_from_a_daemon_whose_every_sink_fails(place: Place) 
     assert seen.leaks(_EMAIL), "the ledger keeps messages: the search finds what is there"
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [
-        {"sinks": {"mail": {"type": "smtp", "host": "h", "from": "a@b.example", "usrname": "x"}}},
-        {"sinks": {"mail": {"type": "smtp", "password": Env("SMTP_PASSWORD"), "from": 1}}},
-        {"sinks": {"bot": {"type": "telegram", "token": _SECRETS["BOT_TOKEN"], "rate": "fast"}}},
-        {"sinks": {"hook": {"type": "webhook", "url": "h", "secrets": [_SECRETS["HOOK_SECRET"]]}}},
-        {"sinks": {"hook": {"type": "webhook", "url": "https://h", "secrets": [Env("API_TOKEN")]}}},
-        {"admin": {"listen": "0.0.0.0:1", "token": _SECRETS["ADMIN_TOKEN"], "probe": "x"}},
-        {"admin": {"listen": "nowhere", "token": Env("ADMIN_TOKEN")}},
-    ],
-)
+_MAIL = {"type": "smtp", "host": "h", "from": "a@b.example"}
+_MISTAKES = {
+    "unknown key": {"sinks": {"mail": _MAIL | {"usrname": "x", "password": _SMTP_PASSWORD}}},
+    "secret misspelt": {"sinks": {"mail": _MAIL | {"pasword": _SMTP_PASSWORD}}},
+    "wrong type": {"sinks": {"mail": _MAIL | {"password": Env("SMTP_PASSWORD"), "from": 1}}},
+    "wrong rate": {"sinks": {"bot": {"type": "telegram", "token": _BOT_TOKEN, "rate": "fast"}}},
+    "wrong url": {"sinks": {"hook": {"type": "webhook", "url": "h", "secrets": [_HOOK_SECRET]}}},
+    "not a signing secret": {
+        "sinks": {"hook": {"type": "webhook", "url": "https://h", "secrets": [Env("API_TOKEN")]}}
+    },
+    "admin": {"admin": {"listen": "0.0.0.0:1", "token": _BOT_TOKEN, "probe": "x"}},
+}
+
+
+@pytest.mark.parametrize("mistake", _MISTAKES.values(), ids=_MISTAKES)
 @pytest.mark.parametrize("flow", [False, True])
 async def test_a_failing_configuration_shows_no_secret(
     tmp_path: Path, mistake: Mapping[str, Any], flow: bool
 ) -> None:
     """Excerpts show the mistake's line: in flow style all there is stands on one."""
-    secrets = {"password": _SECRETS["SMTP_PASSWORD"], "username": "u"}
     fields: dict[str, Any] = {
         "sources": {"lines": {"type": "stdin"}},
-        "sinks": {"mail": {"type": "smtp", "host": "h", "from": "a@b.example"} | secrets},
+        "sinks": {"mail": _MAIL | {"password": _SMTP_PASSWORD, "username": "u"}},
         "routes": {"r": {"match": {"type": "t"}, "recipient": {"id": "id"}, "deliver": ["nobody"]}},
         "env": _SECRETS,
     }
