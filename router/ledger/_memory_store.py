@@ -43,6 +43,13 @@ class Store:
     _numbers: dict[bytes, int] = field(default_factory=dict[bytes, int])
     _next_number: int = 0
 
+    def get(self, key: bytes) -> Row | None:
+        return self.rows.get(key)
+
+    def waiting_on(self, family: bytes) -> list[Row]:
+        """The rows in state ``waiting`` on a family."""
+        return [self.rows[key] for key in self.waiting.get(family, ())]
+
     def put(self, row: Row) -> None:
         """Writes a row and mends every index."""
         old = self.rows.get(row.key)

@@ -6,7 +6,7 @@ Nothing in it is durable, so an offset is only committed once its deliveries hav
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import final
@@ -14,16 +14,11 @@ from typing import final
 from pydantic import Field
 
 from router.clock import Clock
+from router.ledger import _operations as operations
 from router.ledger import _rules as rules
 from router.ledger._contract import (
-    Behind,
-    Cancelled,
     Claim,
-    Done,
-    Doubtful,
     Fact,
-    Granted,
-    Held,
     Kind,
     Ledger,
     LedgerConfig,
@@ -66,7 +61,7 @@ class MemoryLedger:
         return MemoryLedger(owner=owner, clock=self._clock, store=self._store)
 
     async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
-        return [self._store.rows.get(key) for key in keys]
+        return [self._store.get(key) for key in keys]
 
     async def admit(self, asks: Sequence[Take]) -> Sequence[Verdict]:
         now = self._clock.now()
@@ -90,58 +85,14 @@ class MemoryLedger:
 
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
         now = self._clock.now()
-        return [self._claim(row, lease, now) for row in rows]
+        return operations.claim(self._store, rows, self._marks, self.owner, lease, now)
 
-    def _claim(self, row: Row, lease: float, now: float) -> Claim:
-        stored = self._store.rows.get(row.key)
-        if stored is None:
-            if row.cancel_scope is not None:
-                marks = self._store.facts.get(row.cancel_scope, {})
-                if rules.is_cancelled(marks.values(), row.event_time, now):
-                    return Cancelled()
-            if self._store.is_behind(row):
-                return Behind()
-            self._store.put(rules.claimed(row, self.owner, now + lease, now))
-            return Granted(1)
-        if stored.state is not State.CLAIMED:
-            return Done(stored.state, rules.is_other_event(stored.event_hash, row.event_hash))
-        if stored.lease_until is not None and stored.lease_until > now:
-            return Held(stored.lease_until)
-        if self._store.is_behind(stored):
-            return Behind()
-        self._store.put(rules.held(stored, self.owner, now + lease, now))
-        return Doubtful(stored.epoch + 1, stored.attempts)
+    def _marks(self, scope: str) -> Iterable[Fact]:
+        return self._store.facts.get(scope, {}).values()
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
-        now = self._clock.now()
-        return [self._settle(settlement, now) for settlement in settlements]
-
-    def _settle(self, settlement: Settle, now: float) -> Settled:
-        row = settlement.row
-        stored = self._store.rows.get(row.key)
-        known = (None, 0) if stored is None else (stored.state, stored.epoch)
-        answer = rules.settled(*known, row.state, row.epoch)
-        if answer is not Settled.OK:
-            return answer
-        new = rules.inserted(row, now) if stored is None else rules.merged(stored, row, now)
-        self._store.put(new)
-        for follow_up in settlement.follow_ups:
-            if follow_up.key not in self._store.rows:
-                self._store.put(rules.inserted(follow_up, now))
-        if settlement.waiters != "keep" and new.family is not None:
-            self._wake(new.family, settlement, now)
-        return answer
-
-    def _wake(self, family: bytes, settlement: Settle, now: float) -> None:
-        dropped: list[bytes] = []
-        for key in list(self._store.waiting.get(family, ())):
-            row = rules.woken(self._store.rows[key], settlement, now)
-            self._store.put(row)
-            if row.state.is_final and row.family is not None:
-                dropped.append(row.family)
-        for next_family in dropped:
-            self._wake(next_family, rules.dropping(settlement), now)
+        return operations.settle(self._store, settlements, self._clock.now())
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
@@ -165,27 +116,10 @@ class MemoryLedger:
         return min((at for at in times if at is not None), default=None)
 
     async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
-        now = self._clock.now()
-        for key, epoch in claims:
-            row = self._store.rows.get(key)
-            if row is None:
-                continue
-            after = rules.released(row, epoch, self.owner, now)
-            if after is None:
-                self._store.remove(key)
-            else:
-                self._store.put(after)
+        operations.release(self._store, claims, self.owner, self._clock.now())
 
     async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
-        now = self._clock.now()
-        return [self._reschedule(key, due, now) for key in keys]
-
-    def _reschedule(self, key: bytes, due: float, now: float) -> bool:
-        row = self._store.rows.get(key)
-        after = None if row is None else rules.rescheduled(row, due, now)
-        if after is not None:
-            self._store.put(after)
-        return after is not None
+        return operations.reschedule(self._store, keys, due, self._clock.now())
 
     async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
         now = self._clock.now()
