@@ -30,7 +30,7 @@ from router.admin import (
 )
 from router.clock import Clock, SystemClock
 from router.config import Loaded, Project
-from router.delivery import By, Intake, Limits, Publisher, Topics, Window, Worker
+from router.delivery import By, Intake, Limits, Publisher, Reporting, Topics, Window, Worker
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
 from router.events import DecodeConfig
@@ -38,7 +38,7 @@ from router.ledger import KINDS as LEDGERS
 from router.ledger import Ledger, LedgerDown, Stats
 from router.planning import Ruleset
 from router.problems import ConfigError, Problem
-from router.publishing import open_publisher
+from router.publishing import open_feedback, open_publisher
 from router.recipients import Directory
 from router.sources import KINDS as SOURCES
 from router.sources import Source, SourceConfig
@@ -153,6 +153,7 @@ class Daemon:
                 ledger_kind.open(project.ledger, owner=owner, clock=clock)
             )
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
+            reporting: Reporting | None = await stack.enter_async_context(open_feedback(project))
             directory = DIRECTORIES.load(project.directory.type)
             profiles: Directory = await stack.enter_async_context(
                 directory.open(project.directory, clock=clock)
@@ -166,7 +167,12 @@ class Daemon:
                 clock,
                 self.metrics,
                 Random(),
-                topics=Topics(project.dead_letters.replay_topic, project.dead_letters.topic),
+                topics=Topics(
+                    project.dead_letters.replay_topic,
+                    project.dead_letters.topic,
+                    project.feedback.topic if project.feedback else None,
+                ),
+                reporting=reporting,
             )
             self.ledger = self.worker.ledger
             self.settler = self.worker.settler
@@ -451,7 +457,7 @@ def _changed(old: Project, new: Project) -> tuple[str, ...]:
 
 
 _WATCHED = frozenset({".yaml", ".yml", ".txt", ".html", ".mjml", ".json"})
-_FIXED = ("ledger", "admin", "delivery", "dead_letters", "directory")
+_FIXED = ("ledger", "admin", "delivery", "dead_letters", "feedback", "directory")
 
 
 def _fixed_parts(old: Project, new: Project) -> list[Problem]:

@@ -48,6 +48,7 @@ _NAMED = ("sources", "sinks")
 _SETTINGS_TEXT = {
     "delivery": "How much work is under way at once, and how it ends.",
     "dead_letters": "Where dead letters go.",
+    "feedback": "Tells others what became of deliveries; without it nobody is told.",
     "admin": "The admin server, and the listener of probes and metrics.",
     "logs": "Logs on standard error.",
 }

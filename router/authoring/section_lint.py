@@ -60,6 +60,8 @@ def _own_outputs(loaded: Loaded, project: Project) -> Iterator[Problem]:
         project.dead_letters.topic: "dead letters",
         project.dead_letters.replay_topic: "replays",
     }
+    if project.feedback is not None:
+        written[project.feedback.topic] = "feedback"
     for name, source in project.sources.items():
         if not isinstance(source, KafkaSourceConfig):
             continue

@@ -189,8 +189,9 @@ class _Load:
         divert = sections.divert()
         delivery = sections.settings("delivery", DeliverySettings)
         dead_letters = sections.settings("dead_letters", DeadLetterSettings)
+        feedback = sections.feedback(sources)
         if dead_letters is not None:
-            sections.check_loops(dead_letters)
+            sections.check_loops(dead_letters, feedback)
         admin = sections.settings("admin", AdminSettings)
         logs = sections.settings("logs", LogSettings)
         templates = read_templates(document, self.files, self.problems, self.memo)
@@ -230,6 +231,7 @@ class _Load:
             divert=divert,
             delivery=delivery,
             dead_letters=dead_letters,
+            feedback=feedback,
             admin=admin,
             logs=logs,
             files=tuple(self.files.read),

@@ -9,6 +9,7 @@ from router.config.settings import (
     AdminSettings,
     DeadLetterSettings,
     DeliverySettings,
+    FeedbackSettings,
     LogSettings,
 )
 from router.directories import DirectoryConfig
@@ -27,6 +28,7 @@ class Project:
         root: The folder of ``router.yaml``; relative paths start there.
         environment: The overlay in force, or None.
         production: Marked ``production: true``.
+        feedback: None: nobody is told what became of deliveries.
         sinks, sink_facts: By name: how to open each, and what planning knows of it.
         files: Every file that was read, for watching and for reports.
         hash: Of all content, the same for the same content.
@@ -48,6 +50,7 @@ class Project:
     divert: Divert | None
     delivery: DeliverySettings
     dead_letters: DeadLetterSettings
+    feedback: FeedbackSettings | None
     admin: AdminSettings
     logs: LogSettings
     files: tuple[str, ...]

@@ -19,6 +19,7 @@ from router.config.settings import (
     AdminSettings,
     DeadLetterSettings,
     DeliverySettings,
+    FeedbackSettings,
     LogSettings,
     Settings,
 )
@@ -33,12 +34,14 @@ from router.problems import Problems, did_you_mean
 from router.sinks import SinkConfig
 from router.sinks.by_platform import ByPlatformConfig
 from router.sources import SourceConfig
+from router.sources.kafka import KafkaSourceConfig
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 SETTINGS: dict[str, type[Settings]] = {
     "delivery": DeliverySettings,
     "dead_letters": DeadLetterSettings,
+    "feedback": FeedbackSettings,
     "admin": AdminSettings,
     "logs": LogSettings,
 }
@@ -91,9 +94,24 @@ class Sections:
     def sources(self) -> dict[str, SourceConfig]:
         return {name: found[1] for name, _, found in self._named("sources") if found is not None}
 
-    def check_loops(self, dead_letters: DeadLetterSettings) -> None:
+    def feedback(self, sources: Mapping[str, SourceConfig]) -> FeedbackSettings | None:
+        """Where feedback goes; None: nowhere, which is so without the section."""
+        if self.node.get("feedback") is None:
+            return None
+        found = self.settings("feedback", FeedbackSettings)
+        has_kafka = any(isinstance(source, KafkaSourceConfig) for source in sources.values())
+        if found is not None and not has_kafka and found.kafka is None and found.file is None:
+            message = 'feedback needs "file" or "kafka", for no source reads from Kafka'
+            self.problems.error("S003", message, self.node.key_at("feedback"))
+        return found
+
+    def check_loops(
+        self, dead_letters: DeadLetterSettings, feedback: FeedbackSettings | None
+    ) -> None:
         """What the router writes must not come back to it as events."""
         written = {dead_letters.topic: "dead letters", dead_letters.replay_topic: "replays"}
+        if feedback is not None:
+            written[feedback.topic] = "feedback"
         for name, source in (self.node.get("sources") or self.node).items():
             topics = source.get("topics")
             for topic in topics.nodes if topics else ():

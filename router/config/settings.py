@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from router.events import FeedbackType
 from router.kafka.connection import KafkaConnection
 from router.values import Duration, FilePath, Secret, Size
 
@@ -76,4 +77,32 @@ class DeadLetterSettings(Settings):
     replay_topic: str = Field("router.replay", description="The router's own topic for replays.")
     file: FilePath | None = Field(
         None, description="JSON lines file instead of a topic, for projects without Kafka."
+    )
+
+
+class FeedbackSettings(Settings):
+    """Tells a Kafka topic, or a file, what became of deliveries, as CloudEvents."""
+
+    kafka: KafkaConnection | None = Field(
+        None, description="Connection; by default the first Kafka source's."
+    )
+    topic: str = Field("router.feedback", description="Feedback topic.")
+    file: FilePath | None = Field(
+        None,
+        description="JSON lines file instead of a topic, for projects without Kafka.",
+        examples=["feedback.jsonl"],
+    )
+    events: list[FeedbackType] = Field(
+        default=["recipient_gone", "rejected", "dead", "suppressed"],
+        min_length=1,
+        description="What is reported: `recipient_gone` (the address is dead, and named), "
+        "`rejected` (the provider will not take it), `dead` (given up otherwise), `suppressed` "
+        "(a rule kept it back), `delivered`.",
+        examples=[["recipient_gone"]],
+    )
+    max_waiting: int = Field(
+        100_000,
+        ge=0,
+        description="So much may wait to be published; `delivered` past it is left out and "
+        "counted, the rest never.",
     )

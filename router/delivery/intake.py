@@ -43,7 +43,6 @@ _PAUSED_WAIT_S = 0.01
 _READ_AHEAD = 2000
 _YIELD_EVERY_S = 0.004
 _CHUNK = 500
-_COMMIT_EVERY_S = 0.5
 _COMMIT_S = 3.0
 _DOWN_WAIT_S = 0.5
 _LOOK_S = 0.005
@@ -67,11 +66,12 @@ class Topics:
 
     Attributes:
         replay: Read as replays; None where there is none.
-        dead_letters: Never read, should a pattern match it.
+        dead_letters, feedback: Never read, should a pattern match them.
     """
 
     replay: str | None = None
     dead_letters: str | None = None
+    feedback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ class Intake:
         *,
         retention_s: float,
         drain_s: float,
+        commit_every_s: float,
     ) -> None:
         self.name = name
         self.offsets = Offsets()
@@ -137,6 +138,7 @@ class Intake:
         self._metrics = metrics
         self._retention_s = retention_s
         self._drain_s = drain_s
+        self._commit_every_s = commit_every_s
         self._marks = CrashMarks(self._ledger, name, window.records, clock.now())
         self._source: Source | None = None
         self._batches: deque[Batch] = deque()
@@ -165,7 +167,12 @@ class Intake:
     @property
     def is_idle(self) -> bool:
         """Everything that was read is settled."""
-        return not self._batches and not self._admitting and self.offsets.open_records == 0
+        return not self.is_admitting and self.offsets.open_records == 0
+
+    @property
+    def is_admitting(self) -> bool:
+        """Records that were read are not all planned yet."""
+        return bool(self._batches) or self._admitting
 
     async def _read(self) -> None:
         source = self._source
@@ -318,7 +325,7 @@ class Intake:
     def _decode(self, record: Record, plans: _Plans) -> Incoming | Poison | None:
         """The event, or the poison; None where no route can want the record."""
         replay: Replay | None = None
-        if record.topic == self._topics.dead_letters:
+        if record.topic in (self._topics.dead_letters, self._topics.feedback):
             plans.outcomes[record.topic, "skipped"] += 1
             return None
         if record.topic == self._topics.replay:
@@ -364,7 +371,7 @@ class Intake:
 
     async def _commit_regularly(self) -> None:
         while True:
-            await self._clock.sleep(_COMMIT_EVERY_S)
+            await self._clock.sleep(self._commit_every_s)
             await self.commit()
             self._show()
 

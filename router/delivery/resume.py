@@ -15,14 +15,16 @@ from typing import final
 import anyio
 
 from router.clock import Clock
-from router.delivery.dead_letters import DEAD_LETTERS, Outbox
+from router.delivery.dead_letters import DEAD_LETTERS
 from router.delivery.dispatch import Dispatcher, with_fallbacks
+from router.delivery.feedback import FEEDBACK
 from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
 from router.delivery.job import Job, render_job, unpack
+from router.delivery.outbox import Outbox
 from router.delivery.settling import Settler
 from router.delivery.signal import Signal
-from router.events import DecodeConfig, Event, Poison, decode
+from router.events import DeadLetter, DecodeConfig, Event, Feedback, Poison, decode
 from router.ledger import LedgerDown, Row, Settle, State
 from router.messages import Reason
 from router.planning import Dead, Delivery, Planned, Ruleset, Scheduled, plan, select
@@ -42,6 +44,7 @@ class Resumer:
     """Pulls due rows and sends each where it belongs.
 
     Args:
+        feedback: None where nobody wants any; what waits then stays where it is.
         decodings: Of each source, to read kept records again.
     """
 
@@ -50,7 +53,8 @@ class Resumer:
         dispatcher: Dispatcher,
         decodings: Mapping[str, DecodeConfig],
         settler: Settler,
-        outbox: Outbox,
+        letters: Outbox[DeadLetter],
+        feedback: Outbox[Feedback] | None,
         clock: Clock,
         metrics: Metrics,
         random: Random,
@@ -60,7 +64,8 @@ class Resumer:
         self._dispatcher = dispatcher
         self._settler = settler
         self._ledger = settler.ledger
-        self._outbox = outbox
+        self._letters_out = letters
+        self._feedback_out = feedback
         self._inputs = Inputs(dispatcher, decodings, settler, clock, random)
         self._clock = clock
         self._metrics = metrics
@@ -81,6 +86,8 @@ class Resumer:
             tasks.start_soon(self._pull, self._lanes_with_room, self._deliveries, self._at_work)
             tasks.start_soon(self._pull, lambda: {DEAD_LETTERS: _AT_ONCE}, self._letters)
             tasks.start_soon(self._pull, lambda: {INPUTS: _AT_ONCE}, self._directory)
+            if self._feedback_out is not None:
+                tasks.start_soon(self._pull, lambda: {FEEDBACK: _AT_ONCE}, self._feedback)
             tasks.start_soon(self._plan_again)
 
     async def stop(self) -> None:
@@ -137,7 +144,12 @@ class Resumer:
         }
 
     async def _letters(self, rows: Sequence[Row], asked: float) -> None:
-        for row in await self._outbox.publish(rows):
+        for row in await self._letters_out.publish(rows):
+            self._settler.write(Settle(row))
+
+    async def _feedback(self, rows: Sequence[Row], asked: float) -> None:
+        assert self._feedback_out is not None
+        for row in await self._feedback_out.publish(rows):
             self._settler.write(Settle(row))
 
     async def _directory(self, rows: Sequence[Row], asked: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, final
 
 import anyio
@@ -14,6 +14,7 @@ from router.clock import Clock
 from router.delivery.books import Rows, book_changes, book_exit, open_keys
 from router.delivery.dead_letters import dead_letter_row
 from router.delivery.fallbacks import started_rows, unneeded_rows, waiting_rows
+from router.delivery.feedback import Reporter
 from router.delivery.gone import GoneAddresses
 from router.delivery.job import Job
 from router.delivery.offsets import Ticket
@@ -83,6 +84,7 @@ class Settler:
     Attributes:
         changed: Given when something may have become due.
         gone: The addresses that were found dead.
+        reporter: Tells others what became of deliveries; None where nobody wants to know.
         contested: Takes a delivery that could not be settled unclaimed, because somebody has a
             claim of it; its ticket stays held.
     """
@@ -91,6 +93,7 @@ class Settler:
         self.ledger = ledger
         self.changed = Signal()
         self.gone = GoneAddresses(ledger, clock)
+        self.reporter: Reporter | None = None
         self.contested: Callable[[Job], None] | None = None
         self._clock = clock
         self._metrics = metrics
@@ -137,6 +140,8 @@ class Settler:
                     settlement.reason,
                     extra={"router": {"route": job.route, "step": job.step, "sink": job.sink}},
                 )
+        if self.reporter is not None and (rows := self.reporter.rows(job, settlement)):
+            settle = replace(settle, follow_ups=(*settle.follow_ups, *rows))
         self._take(Closing(settle, job.route, job.ticket, job))
 
     def write(

@@ -15,15 +15,17 @@ from typing import Any, final
 from anyio.abc import TaskGroup
 
 from router.clock import Clock
-from router.delivery.dead_letters import Outbox, Publisher
+from router.delivery.dead_letters import Publisher
 from router.delivery.dispatch import Dispatcher
+from router.delivery.feedback import FEEDBACK, Reporter, Reporting
 from router.delivery.intake import Intake, Topics, Window
 from router.delivery.lane import Lane
 from router.delivery.lanes import Lanes, SpillBudget
+from router.delivery.outbox import Outbox
 from router.delivery.resume import Resumer
 from router.delivery.settling import Settler
 from router.delivery.watched import WatchedLedger
-from router.events import DecodeConfig
+from router.events import DecodeConfig, dead_letter_from_line, feedback_from_line
 from router.ledger import Ledger, Stats
 from router.planning import Ruleset
 from router.recipients import Directory
@@ -40,6 +42,7 @@ class Limits:
         spill_rows, spill_bytes: How much of one sink's backlog may stand in the schedule.
         resume_batch: Scheduled rows pulled at once.
         drain_s: How long a revoked partition's sends may still take.
+        commit_every_s: Seconds between commits.
         retention_s: How long a repeat is recognised.
     """
 
@@ -49,6 +52,7 @@ class Limits:
     spill_bytes: int = 1024**3
     resume_batch: int = 500
     drain_s: float = 10.0
+    commit_every_s: float = 0.5
     retention_s: float = 604_800.0
 
 
@@ -58,6 +62,7 @@ class Worker:
 
     Args:
         topics: The router's own.
+        reporting: Who hears what became of deliveries, if anybody does.
         load_kind: Finds a sink type by its name.
     """
 
@@ -73,6 +78,7 @@ class Worker:
         random: Random,
         *,
         topics: Topics,
+        reporting: Reporting | None = None,
         load_kind: Callable[[str], SinkType[Any]] = KINDS.load,
     ) -> None:
         self.ledger = WatchedLedger(ledger, clock, metrics)
@@ -89,11 +95,20 @@ class Worker:
             capacity=limits.lane_capacity,
             load_kind=load_kind,
         )
+        feedback = None
+        self._reporter: Reporter | None = None
+        if reporting is not None:
+            feedback = Outbox(
+                reporting.publisher, feedback_from_line, "reports of deliveries", clock, random
+            )
+            self._reporter = Reporter(reporting.events, reporting.max_waiting, clock, metrics)
+            self.settler.reporter = self._reporter
         self._resumer = Resumer(
             self.dispatcher,
             {},
             self.settler,
-            Outbox(publisher, clock, random),
+            Outbox(publisher, dead_letter_from_line, "dead letters", clock, random),
+            feedback,
             clock,
             metrics,
             random,
@@ -164,6 +179,7 @@ class Worker:
             self._metrics,
             retention_s=self._limits.retention_s,
             drain_s=self._limits.drain_s,
+            commit_every_s=self._limits.commit_every_s,
         )
 
     async def look(self) -> Stats:
@@ -175,6 +191,8 @@ class Worker:
         stats = await self.ledger.stats()
         self._budget.update(stats.backlog, stats.backlog_bytes)
         self._lanes.look_for_parked(stats.backlog)
+        if self._reporter is not None:
+            self._reporter.look(stats.backlog.get(FEEDBACK, 0))
         self._metrics.schedule(
             {(str(kind), str(state)): n for (kind, state), n in stats.rows.items()},
             stats.backlog,

@@ -1,4 +1,4 @@
-"""From bytes to events: plain JSON and CloudEvents, replays and dead letters, pure."""
+"""From bytes to events: plain JSON and CloudEvents, replays, dead letters, feedback. Pure."""
 
 from router.events.attributes import POISON_CODES
 from router.events.config import DecodeConfig, Selector
@@ -12,6 +12,13 @@ from router.events.dead_letter import (
     dead_letter_to_line,
 )
 from router.events.decode import UNREADABLE_HEADER, decode, peek_type
+from router.events.feedback import (
+    Feedback,
+    FeedbackType,
+    feedback_from_line,
+    feedback_to_kafka,
+    feedback_to_line,
+)
 from router.events.model import Event, Poison, Record, TopicPartition
 from router.events.replay import Replay, unwrap_replay, wrap_replay
 
@@ -22,6 +29,8 @@ __all__ = [
     "DeadLetter",
     "DecodeConfig",
     "Event",
+    "Feedback",
+    "FeedbackType",
     "NotADeadLetter",
     "Poison",
     "Record",
@@ -33,6 +42,9 @@ __all__ = [
     "dead_letter_to_kafka",
     "dead_letter_to_line",
     "decode",
+    "feedback_from_line",
+    "feedback_to_kafka",
+    "feedback_to_line",
     "peek_type",
     "unwrap_replay",
     "wrap_replay",

@@ -51,6 +51,10 @@ class Families:
             "duplicate_event_total", "Different records with one event identity."
         )
 
+        self.feedback_dropped = counter(
+            "feedback_dropped_total", "Feedback of arrivals left out because too much waited."
+        )
+
         self.attempts = counter("attempts_total", "Send attempts.", "sink", "outcome")
         self.attempt_seconds = histogram(
             "attempt_seconds", "Time of one send attempt.", _ATTEMPT_S, "sink"

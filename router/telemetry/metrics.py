@@ -307,6 +307,10 @@ class Metrics:
         """A delivery key was met again from a different record than the one stored."""
         self.families.duplicate_events.inc(count)
 
+    def feedback_dropped(self) -> None:
+        """What arrived was not reported, since too much feedback waits to be published."""
+        self.families.feedback_dropped.inc()
+
     def ledger_up(self, is_up: bool) -> None:
         self.families.ledger_up.set(is_up)
 

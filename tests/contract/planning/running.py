@@ -14,7 +14,7 @@ import anyio
 from router.authoring.rehearsal import ruleset
 from router.clock import SystemClock
 from router.config import Project
-from router.delivery import Limits, Topics, Window, Worker
+from router.delivery import Limits, Reporting, Topics, Window, Worker
 from router.events import DeadLetter, DecodeConfig, Record, TopicPartition
 from router.ledger import KINDS as LEDGERS
 from router.ledger import Kind, Ledger, Row
@@ -141,6 +141,7 @@ async def run(
     ledger: Ledger,
     *,
     until: Callable[[], bool] = lambda: True,
+    reporting: Reporting | None = None,
 ) -> Ran:
     """Reads the records, and works until all is settled and ``until`` holds."""
     letters, metrics = Letters(), Metrics("test")
@@ -155,6 +156,7 @@ async def run(
         metrics,
         Random(1),
         topics=Topics(),
+        reporting=reporting,
         load_kind=sent.load_kind,
     )
     digests = {name: name for name in project.sinks}
