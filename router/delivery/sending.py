@@ -104,29 +104,40 @@ class Workers:
 
     async def run(self, sink: Sink | BatchSink) -> None:
         """Sends until cancelled."""
-        is_batch = isinstance(sink, BatchSink)
-        self.width = BATCH if is_batch else self._config.concurrency
-        self._on_room()
+        count = self._config.concurrency
         async with anyio.create_task_group() as tasks:
-            for _ in range(1 if is_batch else self._config.concurrency):
-                tasks.start_soon(self._work, sink)
-
-    async def _work(self, sink: Sink | BatchSink) -> None:
-        while True:
-            while not self._ready:
-                parked = anyio.Event()
-                self._idle.append(parked)
-                await parked.wait()
             if isinstance(sink, BatchSink):
-                taken = [self._ready.popleft() for _ in range(min(BATCH, len(self._ready)))]
-                if jobs := [job for job in taken if self._may_go(job)]:
-                    await self._send_batch(sink, jobs)
+                self.width = count * BATCH
+                for _ in range(count):
+                    tasks.start_soon(self._work_in_batches, sink)
             else:
-                job = self._ready.popleft()
-                if self._may_go(job):
-                    await self._send(sink, job)
+                self.width = count
+                for _ in range(count):
+                    tasks.start_soon(self._work, sink)
+            self._on_room()
+
+    async def _work(self, sink: Sink) -> None:
+        while True:
+            await self._something_ready()
+            job = self._ready.popleft()
+            if self._may_go(job):
+                await self._send(sink, job)
             if len(self.claimed) <= self.width or not self._ready:
                 self._on_room()
+
+    async def _work_in_batches(self, sink: BatchSink) -> None:
+        while True:
+            await self._something_ready()
+            taken = [self._ready.popleft() for _ in range(min(BATCH, len(self._ready)))]
+            if jobs := [job for job in taken if self._may_go(job)]:
+                await self._send_batch(sink, jobs)
+            self._on_room()
+
+    async def _something_ready(self) -> None:
+        while not self._ready:
+            parked = anyio.Event()
+            self._idle.append(parked)
+            await parked.wait()
 
     # Before the send ----------------------------------------------------------------------------
 
