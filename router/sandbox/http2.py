@@ -252,12 +252,12 @@ class _Connection(asyncio.Protocol):
         self._send_body(number)
 
     def _send_body(self, number: int) -> None:
-        """Sends what the client's windows allow."""
+        """Sends what the client's windows allow; what fits a frame goes out in one piece."""
         stream = self._streams[number]
         while stream.left:
             window = self._h2.local_flow_control_window(number)
-            size = min(window, self._h2.max_outbound_frame_size, len(stream.left))
-            if size <= 0:
+            size = min(self._h2.max_outbound_frame_size, len(stream.left))
+            if window < size:
                 return
             part, stream.left = stream.left[:size], stream.left[size:]
             self._h2.send_data(number, part, end_stream=not stream.left and not stream.is_cut)
