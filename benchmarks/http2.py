@@ -1,4 +1,4 @@
-"""What a push costs on the wire: our HTTP/2 client, httpx's, aiohttp over HTTP/1.1; all with TLS.
+"""What a push costs: our HTTP/2 client, httpx's, HTTP/1.1, and the push sinks; all with TLS.
 
     python -m benchmarks.http2 [--requests 20000] [--tasks 64] [--uvloop]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import multiprocessing as mp
 import resource
 import secrets
@@ -21,8 +22,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from router.clock import SystemClock
+from router.messages import Delivered, Parcel, PushMessage, Target
 from router.sandbox.certificates import make_certificates
+from router.sinks import KINDS, Sink, SinkTools
 from router.transport import HttpOptions, HttpRequest, open_client, open_http2_client
 
 BODY = b'{"aps":{"alert":{"title":"Order","body":"' + b"x" * 240 + b'"}},"order":"12"}'
@@ -33,13 +39,14 @@ STEADY = {
     "apns-priority": "10",
 }
 TOKENS = [secrets.token_hex(32) for _ in range(256)]
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SAID = b'{"name":"projects/p/messages/1","access_token":"t","expires_in":3600}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SAID) + SAID
 
 Send = Callable[[int], Awaitable[object]]
 
 
 class _Http2Server(asyncio.Protocol):
-    """Answers each stream that ends with a status alone; reads no headers."""
+    """Answers each stream that ends, with what FCM and its token endpoint say; reads no headers."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -62,7 +69,8 @@ class _Http2Server(asyncio.Protocol):
             if kind == 4 and not flags & 1:
                 out += b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
             elif kind == 0 and flags & 1:
-                out += b"\x00\x00\x01\x01\x05" + stream + b"\x88"
+                out += b"\x00\x00\x01\x01\x04" + stream + b"\x88"
+                out += len(SAID).to_bytes(3, "big") + b"\x00\x01" + stream + SAID
             if kind == 0:
                 self._owed += size
             at += 9 + size
@@ -167,6 +175,41 @@ async def _clients(ports: list[int], ca_file: str, requests: int, tasks: int) ->
         await _measure(f"httpx, HTTP/2, {tasks} tasks", post, requests // 10, tasks)
 
 
+async def _sinks(port: int, ca_file: str, folder: Path, requests: int, tasks: int) -> None:
+    url = f"https://127.0.0.1:{port}"
+    account = folder / "account.json"
+    account.write_text(_service_account(f"{url}/token"))
+    key = folder / "key.p8"
+    key.write_text(_pem(ec.generate_private_key(ec.SECP256R1())))
+    apns = {"topic": "com.example.shop", "key_id": "A" * 10, "team_id": "B" * 10}
+    addresses = {"production_url": url, "sandbox_url": url}
+    message = PushMessage("Order 12", "x" * 240, data={"order": "12"}, ttl=3600, collapse="12")
+    for kind, options in (
+        ("fcm", {"base_url": url, "credentials_file": str(account)}),
+        ("apns", {"key_file": str(key), **apns, **addresses}),
+    ):
+        sink_type = KINDS.load(kind)
+        config = sink_type.config.model_validate({"type": kind, "ca_file": ca_file, **options})
+        async with sink_type.open(config, SinkTools(kind, SystemClock())) as sink:
+
+            async def push(number: int, sink: Sink = sink) -> None:
+                target = Target(TOKENS[number % 256], "device", platform=None)
+                sent = await sink.send(Parcel(number.to_bytes(16, "big"), message, target))
+                assert isinstance(sent, Delivered), sent
+
+            await _measure(f"{kind} sink, {tasks} tasks", push, requests, tasks)
+
+
+def _service_account(token_uri: str) -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    fields = {"type": "service_account", "project_id": "p", "client_email": "router@p"}
+    return json.dumps({**fields, "private_key": _pem(key), "token_uri": token_uri})
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--requests", type=int, default=20_000)
@@ -179,13 +222,19 @@ def main() -> None:
         server = mp.Process(target=_serve, args=(theirs, str(files.server_file)), daemon=True)
         server.start()
         try:
-            work = _clients(ours.recv(), str(files.ca_file), options.requests, options.tasks)
+            ports, ca_file = ours.recv(), str(files.ca_file)
+
+            async def work() -> None:
+                await _clients(ports, ca_file, options.requests, options.tasks)
+                place = Path(folder)
+                await _sinks(ports[0], ca_file, place, options.requests, options.tasks)
+
             if options.uvloop:
                 import uvloop
 
-                uvloop.run(work)
+                uvloop.run(work())
             else:
-                asyncio.run(work)
+                asyncio.run(work())
         finally:
             server.terminate()
             server.join()
