@@ -1,0 +1,8 @@
+"""Shared ground of the tests."""
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
