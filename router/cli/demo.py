@@ -11,11 +11,19 @@ import click
 from router.cli.output import FOUND_PROBLEMS, config_options, fail, output_option, print_json
 from router.cli.run import run_loop
 from router.config.settings import LogSettings
-from router.demo import Running, Summary, keep_publishing, run_once, running_demo
+from router.demo import Running, Summary, Whom, keep_publishing, run_once, running_demo
 from router.sandbox import BrokerMissing, CryptographyMissing, Received, StartFailed
 from router.telemetry import setup_logs
 
-_COLOURS = {"email": "cyan", "chat": "green", "push": "magenta", "request": "yellow"}
+_COLOURS = {
+    "analytics": "blue",
+    "chat": "green",
+    "email": "cyan",
+    "push": "magenta",
+    "request": "yellow",
+}
+
+_PROFILE_TITLES = frozenset({"$set", "$set_once", "$add", "$append", "$union", "$unset", "props"})
 
 
 @click.command("demo")
@@ -88,17 +96,20 @@ def _greet(demo: Running) -> None:
 async def _show(demo: Running) -> None:
     with demo.box.record.follow() as feed:
         async for entry in feed:
-            _show_one(entry, demo.people.get(entry.recipient, ""))
+            _show_one(entry, demo.people.get(entry.recipient, Whom("", entry.recipient)))
 
 
-def _show_one(entry: Received, name: str) -> None:
+def _show_one(entry: Received, whom: Whom) -> None:
     """What arrived, where, for whom, and its first line."""
     lines = [line.strip() for line in entry.text.splitlines() if line.strip()]
     title = entry.title or (lines[0] if lines else "")
-    channel = click.style(f"{entry.channel:>8}", fg=_COLOURS.get(entry.channel), bold=True)
-    whom = click.style(f"{name:<8.8}", bold=True)
-    address = click.style(f"{entry.recipient:<30.30}", dim=True)
-    click.echo(f"{channel}  {whom} {address}  {title[:70]}")
+    if title in _PROFILE_TITLES:
+        title = f"profile {entry.text}"
+    channel = click.style(f"{entry.channel:>9}", fg=_COLOURS.get(entry.channel), bold=True)
+    provider = click.style(f"{entry.provider:<11}", dim=True)
+    name = click.style(f"{whom.name:<8.8}", bold=True)
+    address = click.style(f"{whom.address:<29.29}", dim=True)
+    click.echo(f"{channel}  {provider} {name} {address}  {title[:56]}")
 
 
 def _sum_up(summary: Summary) -> None:
