@@ -199,7 +199,7 @@ _STEP = _mapping(
         "profile": _PROFILE,
         "to": _values(
             "A fixed address instead of recipients.",
-            examples=[{"chat": "-1001234567890"}, {"email": "ops@acme.io"}],
+            examples=[{"chat": "-1001234567890"}, {"email": "ops@acme.io"}, {"topic": "news"}],
             minProperties=1,
         ),
         "per": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from router.config.analytics import ANALYTICS_KEYS
 from router.config.components import NAME_RULE, is_name
@@ -16,6 +16,8 @@ from router.nodes import Entry, Node
 from router.planning import Cause, Devices, SinkFacts, Step
 from router.problems import Position, Problems, did_you_mean
 from router.recipients import is_address
+from router.sinks import KINDS as SINKS
+from router.sinks import SinkType
 
 STEP_KEYS = (
     "id",
@@ -257,7 +259,8 @@ class StepLinker:
             fields.wrong(f"to.{key}", node, "text")
             return None
         address = str(value)
-        kind = key if facts.address_kind == "any" else facts.address_kind
+        is_own_kind = facts.address_kind == "any" or key in _audiences(facts)
+        kind = key if is_own_kind else facts.address_kind
         if "{{" in address:
             message = "to: is a fixed address; one from the event goes under recipient:"
             self.problems.error("R213", message, node.at)
@@ -303,8 +306,14 @@ class StepLinker:
 def _target_keys(facts: SinkFacts) -> list[str]:
     if facts.address_kind == "any":
         return ["chat", "email", "telegram", "max", "device", "any"]
-    names = [str(facts.channel), facts.address_kind]
+    names = [str(facts.channel), facts.address_kind, *_audiences(facts)]
     return list(dict.fromkeys(names))
+
+
+def _audiences(facts: SinkFacts) -> tuple[str, ...]:
+    """Kinds of addresses that stand for many people."""
+    kind: SinkType[Any] = SINKS.load(facts.type)
+    return kind.audiences
 
 
 def _check_earlier_ids(lines: Sequence[Line], problems: Problems) -> None:

@@ -128,6 +128,8 @@ class SinkType(Generic[ConfigT]):
             ``max``, ``device``, ``any`` (whatever there is), ``request`` (none needed), or the
             name of a recipient attribute that holds the address (plugins).
         open: Opens it: an async context manager that gives the sink.
+        audiences: Kinds of fixed addresses, for a step's ``to:``, behind which there are many
+            people: ``topic``, ``condition``. A target of such an address has this kind.
     """
 
     name: str
@@ -135,6 +137,7 @@ class SinkType(Generic[ConfigT]):
     channel: Callable[[ConfigT], Channel]
     address_kind: str
     open: OpenSink[ConfigT]
+    audiences: tuple[str, ...] = ()
 
 
 def mistake_in(name: str, export: object) -> str | None:

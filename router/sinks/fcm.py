@@ -227,4 +227,4 @@ def _channel(config: FcmConfig) -> Channel:
     return Channel.PUSH
 
 
-SINK = SinkType("fcm", FcmConfig, _channel, "device", _open)
+SINK = SinkType("fcm", FcmConfig, _channel, "device", _open, audiences=("topic", "condition"))
