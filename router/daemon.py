@@ -29,6 +29,7 @@ from router.admin import (
     serve,
 )
 from router.clock import Clock, SystemClock
+from router.collector import spare_what_lives
 from router.config import Loaded, Project
 from router.delivery import By, Intake, Limits, Publisher, Reporting, Topics, Window, Worker
 from router.delivery.stages import arm
@@ -190,6 +191,7 @@ class Daemon:
         if self._options.watch_s is not None:
             tasks.start_soon(self._watch, self._options.watch_s)
         self._tasks = tasks
+        spare_what_lives()
         log.info(
             "started: %d routes, %d sinks, %d sources, ledger %s",
             len(project.routes),
@@ -311,6 +313,7 @@ class Daemon:
             self.project = new
             self._apply_sources(new)
             self.metrics.reloaded("applied", new.hash, self._clock.now())
+            spare_what_lives()
             log.info("reloaded: %s", ", ".join(changed))
             return ReloadReport("applied", new.hash, changed, problems)
 

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from router.values import Secret
+
 
 class Channel(StrEnum):
     """What kind of message a sink takes."""
@@ -190,11 +192,13 @@ _NAMES = {cls: name for name, cls in _KINDS.items()}
 
 def message_to_dict(message: Message) -> dict[str, Any]:
     """JSON-ready form; :func:`message_from_dict` reads it back."""
-    fields = asdict(message)
+    fields = {name: getattr(message, name) for name in message.__slots__}
     if isinstance(message, Request) and message.body is not None:
         fields["body"] = message.body.decode("utf-8", "surrogateescape")
     elif isinstance(message, ChatMessage):
-        fields["rest"] = [message_to_dict(part) for part in message.rest]
+        fields["buttons"] = [[asdict(button) for button in row] for row in message.buttons]
+    elif isinstance(message, PushMessage):
+        fields["actions"] = [asdict(button) for button in message.actions]
     return {"kind": _NAMES[type(message)], **fields}
 
 
@@ -263,6 +267,7 @@ class Parcel:
         event_type: For formats that carry it (Standard Webhooks).
         traceparent: W3C trace context to pass on, if the event had one.
         is_test: A test send: mark it.
+        secrets: Signing secrets of the customer's endpoint that is the target.
         event_key: The event's own Kafka key, for sinks that keep its order.
     """
 
@@ -275,4 +280,5 @@ class Parcel:
     event_type: str = ""
     traceparent: str | None = None
     is_test: bool = False
+    secrets: tuple[Secret, ...] = ()
     event_key: bytes | None = None

@@ -8,11 +8,11 @@ _VERSION = b"\x00\x00\x00\x02v1"
 
 
 def _hash(parts: tuple[str, ...]) -> bytes:
-    digest = blake2b(_VERSION, digest_size=16)
+    pieces = [_VERSION]
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return digest.digest()
+        pieces += (len(raw).to_bytes(4, "big"), raw)
+    return blake2b(b"".join(pieces), digest_size=16).digest()
 
 
 def delivery_key(
