@@ -43,6 +43,7 @@ class Job:
         ticket: Holds the record's offset; None for work out of the schedule.
         waiting: Keys of the fallbacks that wait in the ledger for this one's end.
         is_repeat: An earlier attempt may have been accepted.
+        looks: How often it was looked at in vain, because somebody else has it.
         is_contested: The ledger has a claim of it that is not this process's: only a claim of our
             own may settle it.
         barred: Why it is suppressed without an attempt.
@@ -74,6 +75,7 @@ class Job:
     ticket: Ticket | None = None
     waiting: tuple[bytes, ...] = ()
     is_repeat: bool = False
+    looks: int = 0
     is_contested: bool = False
     barred: Reason | None = None
 

@@ -163,7 +163,9 @@ class Lane:
             return 0
         if self.gates.wants_probe(now):
             return 1 if self.depth == 0 and not self._workers.claimed else 0
-        room = self._workers.room
+        # As many stand in line as go at once: they take turns with new ones, whose claims must not
+        # leave them without room.
+        room = self._workers.width - self._queue.resumed
         if self._bucket is not None and room > 0:
             tokens = self._bucket.take(room, self._clock.monotonic())
             self._bucket.give_back(tokens)
@@ -275,15 +277,20 @@ class Lane:
         if closed is not None:
             if (until := closed[0] - self._clock.now()) > 0:
                 waits.append(until)
-        elif self._bucket is not None and self._queue.ready and self._workers.room > 0:
+        elif self._bucket is not None and self._queue.ready and self._room > 0:
             waits.append(self._bucket.wait(mono))
         with anyio.move_on_after(max(0.001, min(waits))):
             await self._wake.wait()
 
+    @property
+    def _room(self) -> int:
+        """How many more the workers may be handed; what stands in line here is not with them."""
+        return self._workers.room + self._queue.resumed
+
     async def _go_on(self, now: float) -> int:
         """Takes what may go now out of the queue; how many deliveries it took."""
         is_probe = self.gates.wants_probe(now)
-        chosen = self._choose(1 if is_probe else self._workers.room)
+        chosen = self._choose(1 if is_probe else self._room)
         if chosen.later:
             self._in_hand = [job for job in chosen.taken if not job.epoch]
             for job, until, reason in chosen.later:
@@ -399,9 +406,9 @@ class Lane:
                 return self._is_to_be_sent(job, claim)
             case Held():
                 # Looked at before the lease ends too: its holder may well be done by then.
-                wait = min(_HELD_LOOK_S, max(0.0, claim.until - self._clock.now()))
-                job.is_contested = True
-                self._queue.hold(job, self._clock.monotonic() + wait + _SOON_S)
+                wait = min(_HELD_LOOK_S, _SOON_S * 2**job.looks, claim.until - self._clock.now())
+                job.is_contested, job.looks = True, min(job.looks + 1, 10)
+                self._queue.hold(job, self._clock.monotonic() + max(0.0, wait) + _SOON_S)
             case Done():
                 self._metrics.route(job.route).sink(self.name).duplicate()
                 if claim.other_event:

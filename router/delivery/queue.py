@@ -32,6 +32,11 @@ class Queue:
         return len(self._fresh)
 
     @property
+    def resumed(self) -> int:
+        """How many out of the schedule stand in line."""
+        return len(self._resumed)
+
+    @property
     def ready(self) -> int:
         """How many could be taken now."""
         return len(self._fresh) + len(self._resumed)

@@ -1,0 +1,76 @@
+"""Ledgers for the worker's tests, by kind; one store can be opened again, as after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol, cast, final
+
+from router.clock import Clock
+from router.ledger import Ledger, LedgerDown
+from router.ledger.memory import MemoryLedger
+from router.ledger.sqlite import SqliteConfig, open_sqlite
+
+
+class Store(Protocol):
+    """Opens one ledger, each time with what it held before (but for memory)."""
+
+    is_durable: bool
+
+    def open(self, clock: Clock) -> Any: ...
+
+
+@final
+class MemoryStore:
+    is_durable = False
+
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncGenerator[Ledger]:
+        yield MemoryLedger(owner="one", clock=clock)
+
+
+@final
+class SqliteStore:
+    is_durable = True
+
+    def __init__(self, path: Path) -> None:
+        self._config = SqliteConfig(path=str(path / "ledger.db"), ephemeral=True)
+
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncGenerator[Ledger]:
+        async with open_sqlite(self._config, owner="one", clock=clock) as ledger:
+            yield ledger
+
+
+@final
+class Outage:
+    """Stands before a ledger and makes its calls fail while ``is_down``.
+
+    With ``after_write`` the next write takes effect, and then fails all the same.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.is_down = False
+        self.after_write = False
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._ledger, name)
+        return self._through(found) if callable(found) else found
+
+    def _through(self, operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            if self.is_down:
+                raise LedgerDown("an outage")
+            result = await operation(*arguments, **named)
+            if self.after_write and operation.__name__ == "settle":
+                self.after_write = False
+                raise LedgerDown("the answer was lost")
+            return result
+
+        return call
+
+    @property
+    def as_ledger(self) -> Ledger:
+        return cast("Ledger", self)
