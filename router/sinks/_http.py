@@ -37,6 +37,7 @@ QUIET_S = 60.0
 """How long a scope is left alone after a refusal or a timeout that names no time."""
 
 _MACHINE_CODE = re.compile(r"[A-Za-z][A-Za-z_.:\-]{1,39}")
+_PLAIN_CODE = re.compile(rb"(?=.{1,40}\Z)[a-z]+(_[a-z]+)+")
 _CODE_FIELDS = ("code", "error_code", "errorCode", "error", "type", "status", "reason", "name")
 _SLOW = frozenset({"connect_timeout", "dns_timeout"})
 
@@ -116,10 +117,13 @@ def answer_text(response: HttpResponse) -> str:
     """One line on an answer that can hold neither secrets nor personal data.
 
     Free text is never quoted, since providers echo addresses and content in it: the status, the
-    media type of what is not JSON, and the machine-readable code of what is.
+    media type of what is not JSON, and the machine-readable code of what is, or that is the whole
+    body.
     """
     status = f"HTTP {response.status}"
     body = json_body(response)
+    if body is None and (word := _PLAIN_CODE.fullmatch(response.body.strip())):
+        return f"{status} {word[0].decode()}"
     if body is None:
         media = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         known = media if re.fullmatch(r"[a-z]+/[a-z.+\-]{1,40}", media) else ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Annotated, Literal, TypeAlias
 from urllib.parse import unquote, urlencode
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from router.messages import (
     Channel,
@@ -24,54 +21,19 @@ from router.messages import (
     Retry,
     Scope,
 )
-from router.sinks._answers import AnswerRule, Rule, compile_rules, first_match
+from router.sinks._answers import AnswerRule, Answers, read_path
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
+from router.sinks._credentials import Auth, signed, with_token
 from router.sinks._http import QUIET_S, REQUEST_ID, answer_text, exchange, expect, retry_after
 from router.sinks._oauth2 import OAuth2Auth, TokenSource
 from router.transport import HttpClient, HttpOptions, HttpRequest, HttpResponse, open_client
-from router.values import FilePath, Secret
+from router.values import FilePath
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _UNSAFE_PATH = re.compile(r"[\x00-\x20\x7f#\\]")
 _RESERVED = frozenset(
     {"authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"}
 )
-
-
-class _Auth(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BasicAuth(_Auth):
-    """User name and password."""
-
-    type: Literal["basic"] = Field(description="User name and password.")
-    username: str = Field(description="User name.", examples=["router"])
-    password: Secret = Field(description="Password.", examples=["!env CRM_PASSWORD"])
-
-
-class BearerAuth(_Auth):
-    """A fixed token in the `Authorization` header."""
-
-    type: Literal["bearer"] = Field(description="A fixed token.")
-    token: Secret = Field(description="The token.", examples=["!env CRM_TOKEN"])
-
-
-class HeaderAuth(_Auth):
-    """A key in a header of its own."""
-
-    type: Literal["header"] = Field(description="A key in a header of its own.")
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-        description="The header.",
-        examples=["X-Api-Key"],
-    )
-    value: Secret = Field(description="Its value.", examples=["!env CRM_API_KEY"])
-
-
-Auth: TypeAlias = Annotated[
-    BasicAuth | BearerAuth | HeaderAuth | OAuth2Auth, Field(discriminator="type")
-]
 
 
 class HttpConfig(SinkConfig):
@@ -98,6 +60,11 @@ class HttpConfig(SinkConfig):
         "425, 429 and 5xx retry, 401 and 403 halt, everything else rejected.",
         examples=[[{"match": {"status": 409}, "outcome": "delivered"}]],
     )
+    message_id: str | None = Field(
+        None,
+        description="Path in the answer of the API's own id of what it took.",
+        examples=["body.id", "headers.location"],
+    )
     idempotency_header: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
@@ -115,6 +82,13 @@ class HttpConfig(SinkConfig):
     public_only: bool = Field(
         False, description="Refuse to connect to addresses that are not public."
     )
+
+    @field_validator("message_id")
+    @classmethod
+    def _readable_path(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_path(text)
+        return text
 
     @field_validator("headers")
     @classmethod
@@ -147,16 +121,16 @@ def request(config: HttpConfig, parcel: Parcel) -> HttpRequest | Rejected:
     return HttpRequest(message.method, url, headers, message.body, config.timeout)
 
 
-def outcome(rules: Sequence[Rule], response: HttpResponse, now: float) -> Outcome:
+def outcome(answers: Answers, response: HttpResponse, now: float) -> Outcome:
     """What the API's answer means: the first rule that matches, else by its status."""
-    matched = first_match(rules, response, now)
+    matched = answers.first_match(response, now)
     if matched is not None:
         return matched
     text = answer_text(response)
     asked = retry_after(response, now)
     match response.status:
         case status if 200 <= status < 300:
-            return Delivered()
+            return Delivered(answers.message_id(response))
         case 401:
             return Halt(Reason("credentials_refused", text))
         case 403:
@@ -185,38 +159,25 @@ def _join(base_url: str, path: str, query: Sequence[tuple[str, str]]) -> str | N
     return f"{url}?{'&'.join(parts)}" if parts else url
 
 
-def _fixed_credentials(auth: BasicAuth | BearerAuth | HeaderAuth | None) -> Mapping[str, str]:
-    match auth:
-        case BasicAuth():
-            pair = f"{auth.username}:{auth.password.reveal()}"
-            return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
-        case BearerAuth():
-            return {"Authorization": f"Bearer {auth.token.reveal()}"}
-        case HeaderAuth():
-            return {auth.name: auth.value.reveal()}
-        case None:
-            return {}
-
-
 class _Http:
     def __init__(self, config: HttpConfig, tools: SinkTools, client: HttpClient) -> None:
         self._config = config
         self._clock = tools.clock
         self._client = client
-        self._rules = compile_rules(config.answers)
+        self._answers = Answers.of(config.answers, config.message_id)
         self._tokens: TokenSource | None = None
-        self._credentials: Mapping[str, str] = {}
+        self._auth = None
         if isinstance(config.auth, OAuth2Auth):
             self._tokens = TokenSource(config.auth, client, tools.clock, config.timeout)
         else:
-            self._credentials = _fixed_credentials(config.auth)
+            self._auth = config.auth
 
     async def send(self, parcel: Parcel) -> Outcome:
         call = request(self._config, parcel)
         if not isinstance(call, HttpRequest):
             return call
         if self._tokens is None:
-            return await self._call(call, self._credentials)
+            return await self._call(signed(call, self._auth, self._config.base_url))
         result = await self._call_with_token(call, self._tokens)
         if _is_refused(result):
             # Nothing was accepted: the token may have ended early, so once more with a new one.
@@ -227,17 +188,16 @@ class _Http:
         token = await tokens.token()
         if not isinstance(token, str):
             return token
-        result = await self._call(call, {"Authorization": f"Bearer {token}"})
+        result = await self._call(with_token(call, token))
         if _is_refused(result):
             tokens.refuse(token)
         return result
 
-    async def _call(self, call: HttpRequest, credentials: Mapping[str, str]) -> Outcome:
-        signed = replace(call, headers={**call.headers, **credentials})
-        response = await exchange(self._client, signed)
+    async def _call(self, call: HttpRequest) -> Outcome:
+        response = await exchange(self._client, call)
         if not isinstance(response, HttpResponse):
             return response
-        return outcome(self._rules, response, self._clock.now())
+        return outcome(self._answers, response, self._clock.now())
 
 
 def _is_refused(result: Outcome) -> bool:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from router.messages import Delivered, Halt, Rejected, Retry, Scope
-from router.sinks._answers import AnswerRule, compile_rules
+from router.sinks._answers import AnswerRule, Answers
+from router.sinks._credentials import signed
 from router.sinks._oauth2 import OAuth2Auth, token_of, token_request
 from router.sinks.http import HttpConfig, outcome, request
 from router.transport import HttpRequest, HttpResponse
@@ -99,13 +100,13 @@ DEFAULTS: list[tuple[HttpResponse, tuple[Any, ...]]] = [
 
 @pytest.mark.parametrize(("response", "expected"), DEFAULTS, ids=lambda v: str(v)[:60])
 def test_default_answers(response: HttpResponse, expected: tuple[Any, ...]) -> None:
-    assert kind(outcome((), response, NOW)) == expected
+    assert kind(outcome(Answers(), response, NOW)) == expected
 
 
 class TestRules:
     def decide(self, response: HttpResponse, *rules: dict[str, Any]) -> tuple[Any, ...]:
-        compiled = compile_rules([AnswerRule.model_validate(rule) for rule in rules])
-        return kind(outcome(compiled, response, NOW))
+        answers = Answers.of([AnswerRule.model_validate(rule) for rule in rules])
+        return kind(outcome(answers, response, NOW))
 
     @pytest.mark.parametrize(
         ("rule", "expected"),
@@ -147,6 +148,81 @@ class TestRules:
         )
         assert decided == (Rejected, "answer_rule" if holds else "refused", holds)
 
+    @pytest.mark.parametrize(
+        ("match", "holds"),
+        [
+            ({"text": "no_service"}, True),
+            ({"text": ["no_team", "no_service"]}, True),
+            ({"text": {"prefix": "no_"}}, True),
+            ({"text": {"contains": "invalid"}}, False),
+            ({"body": {"exists": True}}, True),
+        ],
+    )
+    def test_plain_text_can_be_matched(self, match: dict[str, Any], holds: bool) -> None:
+        decided = self.decide(answer(404, b" no_service\n"), {"match": match, "outcome": "halt"})
+        assert decided[0] is (Halt if holds else Rejected)
+
+    @pytest.mark.parametrize(
+        ("rule", "body", "after", "scope"),
+        [
+            ({"after_seconds": "body.retry_after"}, {"retry_after": 0.65}, 0.65, Scope.ENDPOINT),
+            ({"after_seconds": "body.retry_after"}, {"retry_after": "2"}, 2, Scope.ENDPOINT),
+            ({"after_milliseconds": "body.ms"}, {"ms": 1500}, 1.5, Scope.ENDPOINT),
+            ({"after_seconds": "body.n", "scope": "sink"}, {"n": 5}, 5, Scope.SINK),
+            ({"after_seconds": "body.n"}, {"n": 1e9}, 3600, Scope.ENDPOINT),
+            ({"after_seconds": "body.n"}, {"n": "soon"}, 9, Scope.ENDPOINT),
+            ({"after_seconds": "body.n"}, {"n": -1}, 9, Scope.ENDPOINT),
+            ({"after_seconds": "body.n"}, {"n": None}, 9, Scope.ENDPOINT),
+            ({"after_seconds": "body.a.b"}, b"<html>", 9, Scope.ENDPOINT),
+            ({"after_seconds": "headers.X-Reset"}, {}, 4, Scope.ENDPOINT),
+            ({"scope": "message"}, {}, 9, Scope.MESSAGE),
+        ],
+    )
+    def test_how_long_to_wait_can_stand_in_the_answer(
+        self, rule: dict[str, Any], body: Any, after: float, scope: Scope
+    ) -> None:
+        limited = answer(429, body, retry_after="9", x_reset="4")
+        decided = self.decide(limited, {"match": {"status": 429}, "outcome": "retry", **rule})
+        assert decided == (Retry, "answer_rule", after, scope)
+
+    def test_a_limit_that_names_no_time_is_respected_for_a_minute(self) -> None:
+        rule = {"match": {"status": 429}, "outcome": "retry"}
+        assert self.decide(answer(429), rule) == (Retry, "answer_rule", 60, Scope.ENDPOINT)
+
+    @pytest.mark.parametrize(
+        ("rule", "message"),
+        [
+            ({"outcome": "retry", "after": "5m", "after_seconds": "body.n"}, "say once how long"),
+            ({"outcome": "halt", "after": "5m"}, "after goes with outcome: retry"),
+            ({"outcome": "rejected", "scope": "sink"}, "scope goes with outcome: retry"),
+            ({"outcome": "retry", "after_seconds": "boddy.n"}, 'Did you mean "body.n"'),
+            ({"outcome": "retry", "after_seconds": "body[*]"}, "could be several values"),
+        ],
+    )
+    def test_waits_that_make_no_sense_are_refused(self, rule: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValidationError, match=message):
+            config(HttpConfig, answers=[{"match": {"status": 429}, **rule}])
+
+    @pytest.mark.parametrize(
+        ("path", "response", "found"),
+        [
+            ("body.id", answer(201, {"id": "m-1"}), "m-1"),
+            ("body.items.0.id", answer(200, {"items": [{"id": 7}]}), "7"),
+            ("headers.Location", answer(201, location="/notes/1"), "/notes/1"),
+            ("text", answer(200, b"OK-17\n"), "OK-17"),
+            ("body.id", answer(200, {"id": True}), None),
+            ("body.id", answer(200, {"id": {"a": 1}}), None),
+            ("body.id", answer(204), None),
+            ("body.id", answer(200, {"id": "x" * 5000}), "x" * 200),
+        ],
+    )
+    def test_the_apis_own_id_is_read(
+        self, path: str, response: HttpResponse, found: str | None
+    ) -> None:
+        assert outcome(Answers.of([], path), response, NOW) == Delivered(found)
+        rule = AnswerRule.model_validate({"match": {"status": {"lt": 300}}, "outcome": "delivered"})
+        assert outcome(Answers.of([rule], path), response, NOW) == Delivered(found)
+
     def test_the_first_rule_that_holds_wins(self) -> None:
         decided = self.decide(
             answer(409),
@@ -174,6 +250,34 @@ class TestRules:
     ) -> None:
         with pytest.raises(ValidationError, match=message):
             config(HttpConfig, answers=[{"match": match, "outcome": "delivered"}])
+
+
+class TestCredentialsInTheAddress:
+    def url(self, auth: dict[str, str], **message: Any) -> str:
+        settings = config(HttpConfig, auth=auth)
+        unsigned = request(settings, call(**message))
+        assert isinstance(unsigned, HttpRequest)
+        return signed(unsigned, settings.auth, settings.base_url).url  # type: ignore[arg-type]
+
+    def test_a_secret_path_stands_behind_the_base(self) -> None:
+        auth = {"type": "path", "value": "T0/B0/planted"}
+        assert self.url(auth) == "https://crm.example/api/T0/B0/planted"
+        assert self.url(auth, path="/x", query=(("wait", "true"),)) == (
+            "https://crm.example/api/T0/B0/planted/x?wait=true"
+        )
+
+    def test_a_key_in_the_query_is_added_and_encoded(self) -> None:
+        auth = {"type": "query", "name": "api_key", "value": "p&1 2"}
+        assert self.url(auth) == "https://crm.example/api?api_key=p%261%202"
+        assert self.url(auth, query=(("a", "1"),)) == (
+            "https://crm.example/api?a=1&api_key=p%261%202"
+        )
+
+    @pytest.mark.parametrize("value", ["/T0", "T0/", "a//b", "../x", "a/../b", "a b", "a?b", "ж"])
+    def test_a_path_that_can_not_be_one_is_refused(self, value: str) -> None:
+        with pytest.raises(ValidationError, match="what stands behind base_url") as error:
+            config(HttpConfig, auth={"type": "path", "value": value})
+        assert "planted" not in str(error.value)
 
 
 class TestOAuth2:
