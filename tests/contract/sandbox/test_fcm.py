@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,10 @@ BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 Send = Callable[..., Awaitable[httpx.Response]]
 
 
+def trust(box: Sandbox) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(box.ca_file))
+
+
 async def access_token(box: Sandbox, scope: str = SCOPE) -> str:
     """What Google's library gets for the service account."""
     account = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
@@ -44,7 +49,7 @@ async def access_token(box: Sandbox, scope: str = SCOPE) -> str:
 async def caller(box: Sandbox) -> AsyncGenerator[Send]:
     """Sends messages by httpx over HTTP/2."""
     token = await access_token(box)
-    async with httpx.AsyncClient(http2=True, verify=str(box.ca_file), trust_env=False) as client:
+    async with httpx.AsyncClient(http2=True, verify=trust(box), trust_env=False) as client:
 
         async def send(
             message: Mapping[str, Any] | None = None,
@@ -243,7 +248,7 @@ class TestAssertions:
     )
     async def test_other_forms(self, form: dict[str, str], error: str) -> None:
         async with sandbox() as box:
-            async with httpx.AsyncClient(verify=str(box.ca_file), trust_env=False) as client:
+            async with httpx.AsyncClient(verify=trust(box), trust_env=False) as client:
                 response = await client.post(f"{box.addresses['fcm']}/token", data=form)
         assert response.http_version == "HTTP/1.1"
         assert (response.status_code, response.json()["error"]) == (400, error)
