@@ -98,6 +98,7 @@ _PERSON = {
     "telegram": _text("Path of the Telegram chat's id."),
     "max": _text("Path of the MAX chat's id."),
     "devices": _text("Path of the list of devices, or of their tokens."),
+    "endpoints": _text("Path of the list of endpoints that a customer takes webhooks at."),
     "preferences": _text("Path of the map of categories to wanted or not."),
     "attributes": _values("Further attributes, each with its path."),
 }
@@ -171,6 +172,12 @@ _TABLE_ENTRY = _mapping(
     required=["track"],
 )
 
+_TABLE: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": _TABLE_ENTRY,
+    "minProperties": 1,
+}
+
 _STEP = _mapping(
     "A sink and what to send there.",
     {
@@ -190,10 +197,7 @@ _STEP = _mapping(
         "properties": _values("The tracked event's properties."),
         "map": {
             # A file that !include names is text to an editor.
-            "anyOf": [
-                {"type": "object", "additionalProperties": _TABLE_ENTRY, "minProperties": 1},
-                {"type": "string"},
-            ],
+            "anyOf": [_TABLE, {"type": "string"}],
             "description": "What to track, by event type; the step runs for these types only.",
         },
         "profile": _PROFILE,
@@ -333,3 +337,10 @@ ROUTES_FILE: dict[str, Any] = {
     "additionalProperties": False,
 }
 """A file that router.yaml includes."""
+
+ANALYTICS_FILE: dict[str, Any] = {
+    "title": "maps/*.yaml",
+    "description": "What to track, by event type: what !include names at a step's map.",
+    **_TABLE,
+}
+"""A table of analytics events in a file of its own."""

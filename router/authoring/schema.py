@@ -14,20 +14,21 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from router import directories, ledger, sinks, sources
-from router.authoring.route_schema import ROUTE_DEFINITIONS, ROUTES_FILE
+from router.authoring.route_schema import ANALYTICS_FILE, ROUTE_DEFINITIONS, ROUTES_FILE
 from router.authoring.sample_schema import SAMPLE_FILE, people_schema
 from router.authoring.template_schema import TEMPLATE_FILE
 from router.config.sections import SETTINGS
 from router.kinds import Kinds
 from router.messages import Channel
 
-Kind = Literal["router", "routes", "env", "template", "sample", "people"]
+Kind = Literal["router", "routes", "env", "analytics", "template", "sample", "people"]
 Schema: TypeAlias = dict[str, Any]
 
 FILES: Mapping[Kind, str] = {
     "router": "router.json",
     "routes": "routes.json",
     "env": "overlay.json",
+    "analytics": "analytics.json",
     "template": "template.json",
     "sample": "sample.json",
     "people": "people.json",
@@ -60,13 +61,14 @@ def schema(kind: Kind) -> Schema:
 
     Args:
         kind: ``router`` is router.yaml, ``routes`` a file that it includes, ``env`` an overlay,
-            ``template`` a template.yaml, ``sample`` one of its samples, ``people`` a file of
-            people.
+            ``analytics`` a table that a route includes, ``template`` a template.yaml,
+            ``sample`` one of its samples, ``people`` a file of people.
     """
     builders: Mapping[Kind, Callable[[], Schema]] = {
         "router": _router,
         "routes": lambda: {**ROUTES_FILE, "$defs": ROUTE_DEFINITIONS},
         "env": _overlay,
+        "analytics": lambda: ANALYTICS_FILE,
         "template": lambda: TEMPLATE_FILE,
         "sample": lambda: SAMPLE_FILE,
         "people": people_schema,

@@ -15,6 +15,7 @@ from router.config.documents import read_document
 from router.config.routes import ROUTE_KEYS
 from router.config.sections import ROUTER_KEYS
 from router.config.steps import STEP_KEYS
+from router.nodes import Node
 from router.problems import Problems, Source
 from router.routing import OPERATOR_NAMES
 
@@ -28,6 +29,7 @@ FILES: list[tuple[Kind, Path]] = [
         ("router", "config/router.yaml"),
         ("routes", "config/routes/*.yaml"),
         ("env", "config/env/*.yaml"),
+        ("analytics", "config/maps/*.yaml"),
         ("template", "templates/*/template.yaml"),
     )
     for path in sorted(project.glob(pattern))
@@ -37,7 +39,7 @@ FILES: list[tuple[Kind, Path]] = [
 def plain(text: str) -> Any:
     """What an editor sees of a file: tagged values are text."""
     problems = Problems()
-    node = read_document(Source.of("f", text), text, problems).node
+    node = read_document(Source.of("f", text), text, problems, include=Node).node
     assert not problems.found
     return node.plain()
 
@@ -47,7 +49,7 @@ def complaints(kind: Kind, text: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in found]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "analytics"])
 def test_each_schema_is_a_schema(kind: Kind) -> None:
     Draft202012Validator.check_schema(schema(kind))
 
