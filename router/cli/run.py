@@ -30,12 +30,14 @@ log = logging.getLogger("router.daemon")
     help="Go on with a ledger that is not the one the group's offsets belong to.",
 )
 @click.option("--no-watch", is_flag=True, help="Don't reload by itself when files change.")
+@click.option("--watch-every", type=float, default=5.0, hidden=True)
 @click.option("--fault-point", envvar="ROUTER_FAULT_POINT", hidden=True)
 def command(
     config: str,
     environment: str | None,
     accept_new_ledger: bool,
     no_watch: bool,
+    watch_every: float,
     fault_point: str | None,
 ) -> None:
     """Run the daemon until SIGTERM; SIGHUP reloads.
@@ -49,7 +51,7 @@ def command(
     if loaded.project is None:
         show_problems(loaded.problems)
         raise click.exceptions.Exit(BAD_CONFIG)
-    options = Options(accept_new_ledger, None if no_watch else 5.0, fault_point)
+    options = Options(accept_new_ledger, None if no_watch else watch_every, fault_point)
     redactor = Redactor(secrets_in(loaded.project))
     metrics = Metrics(__version__)
     logs = setup_logs(loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__)

@@ -9,6 +9,7 @@ import pytest
 
 from router.ledger import State
 from router.sandbox import Fault, Sandbox, answer, sandbox
+from tests.brokers import create_topic
 from tests.system.place import Place, orders_of
 from tests.system.processes import Daemon, daemon, eventually
 from tests.system.projects import api_sink, order_route
@@ -76,6 +77,7 @@ async def test_a_changed_route_takes_effect_and_an_invalid_one_does_not(place: P
 
 async def test_reloads_of_unchanged_content_cause_nothing(place: Place) -> None:
     await place.create()
+    await create_topic(place.broker, place.replay_topic)
     async with sandbox() as box:
         project = place.project(box, sink={"concurrency": 2})
         box.http.faults.plan("*", always=Fault("drip", seconds=0.1))
@@ -100,7 +102,7 @@ async def test_content_on_disk_is_watched(place: Place) -> None:
     await place.create()
     async with sandbox() as box:
         project = place.project(box, routes={"paid": order_route("/before")})
-        async with daemon(project) as running:
+        async with daemon(project, "--watch-every", "0.5") as running:
             await place.publish([order(1)])
             await box.record.wait_for(count=1)
             project.write_routes({"paid": order_route("/after")})
@@ -139,7 +141,8 @@ async def test_a_reload_does_not_wait_for_a_stuck_sink(place: Place) -> None:
 async def test_a_backlog_outlives_renames_and_a_sink_that_goes_and_comes(place: Place) -> None:
     await place.create()
     async with sandbox() as box:
-        sinks = {"api": api_sink(box, retry={"first": "200ms", "cap": "200ms"})}
+        patient = {"retry": {"first": "200ms", "cap": "200ms"}, "breaker": {"at_least": 1000}}
+        sinks = {"api": api_sink(box, **patient)}
         project = place.project(box, routes={"paid": order_route()}, sinks=sinks)
         box.http.faults.plan("*", always=answer(503))
         async with daemon(project, "--no-watch") as running:
