@@ -8,14 +8,15 @@ from typing import Any
 
 from router.events import Event
 from router.messages import Reason, Target
-from router.planning.fan_out import GONE, Gone, Reached, fan_out
+from router.planning.fan_out import ENDPOINT, GONE, Gone, Reached, fan_out
 from router.planning.keys import delivery_key, family_key
 from router.planning.model import Cause, Delivery, Divert, Route, Selection, Step
 from router.recipients import Found, Recipient, Unavailable, Unknown, merge
 from router.routing import MISSING, evaluate
 
 UNREACHABLE = Reason("unreachable", "the recipient has no address for this sink")
-_ADDRESSES = frozenset({"email", "telegram", "max", "devices"})
+_ADDRESSES = frozenset({"email", "telegram", "max", "devices", "endpoints"})
+NO_ENDPOINT = Reason("no_endpoint", "the recipient has no endpoint for this type of event")
 DIVERTED = Reason("diverted", "this environment sends nothing on this channel")
 
 
@@ -240,7 +241,7 @@ def _fan_out(
     item: Any,
     circumstances: Circumstances,
 ) -> Iterator[Delivery]:
-    found = fan_out(step, recipient, circumstances.gone)
+    found = fan_out(step, recipient, circumstances.gone, event_type=event.type)
     if step.fallback_for is not None:
         found = _alive(found)
     is_diverted = False
@@ -250,7 +251,8 @@ def _fan_out(
         if address is None:
             is_diverted = True
         else:
-            found = (Reached(Target(address, found[0].target.kind), found[0].sink),)
+            there = Target(address, step.address_kind)
+            found = (replace(found[0], target=there, endpoint="", refused=None, is_gone=False),)
     names = {
         "tenant": "",
         "identity": event.identity,
@@ -273,7 +275,8 @@ def _fan_out(
             item=item,
             endpoint=endpoint,
             expires_at=None if step.expires is None else event.time + step.expires,
-            barred=_why_barred(reached, is_diverted=is_diverted),
+            barred=_why_barred(step, reached, is_diverted=is_diverted),
+            secrets=reached.secrets if reached else (),
         )
 
 
@@ -289,12 +292,12 @@ def _through(step: Step, reached: Reached | None) -> Step:
     return replace(step, sink=reached.sink)
 
 
-def _why_barred(reached: Reached | None, *, is_diverted: bool) -> Reason | None:
+def _why_barred(step: Step, reached: Reached | None, *, is_diverted: bool) -> Reason | None:
     if reached is None:
-        return UNREACHABLE
+        return NO_ENDPOINT if step.address_kind == ENDPOINT else UNREACHABLE
     if is_diverted:
         return DIVERTED
-    return GONE if reached.is_gone else None
+    return GONE if reached.is_gone else reached.refused
 
 
 def starts(step: Step, causes: frozenset[Cause]) -> bool:
