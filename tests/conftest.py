@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.brokers"]
+pytest_plugins = ["tests.brokers", "tests.servers"]
 
 
 @pytest.fixture

@@ -6,11 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from router.clock import ManualClock
 from router.ledger import Ledger
 from router.ledger.memory import MemoryLedger
+from router.ledger.postgres import PostgresConfig, open_postgres
 from router.ledger.sqlite import SqliteConfig, SqliteLedger, open_sqlite
+from router.values import Secret
+from tests.servers import PASSWORD, Server, fresh_name
 
 
 @dataclass
@@ -40,3 +44,26 @@ class SqliteStore:
     async def second_client(self, ledger: Ledger, owner: str = "two") -> AsyncGenerator[Ledger]:
         assert isinstance(ledger, SqliteLedger)
         yield ledger.sharing(owner)
+
+
+@dataclass
+class PostgresStore:
+    """A schema of its own on a server, with the test's clock in place of the server's."""
+
+    config: PostgresConfig
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    @classmethod
+    def on(cls, server: Server, **options: Any) -> PostgresStore:
+        password = Secret(PASSWORD)
+        return cls(
+            PostgresConfig(url=server.url, password=password, schema_name=fresh_name(), **options)
+        )
+
+    def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
+        return open_postgres(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+
+    def second_client(
+        self, ledger: Ledger, owner: str = "two"
+    ) -> AbstractAsyncContextManager[Ledger]:
+        return self.open(owner)

@@ -1,4 +1,4 @@
-"""Both embedded kinds pass the suite that every ledger passes."""
+"""Every kind passes the suite that every ledger passes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from router.testing.ledgers import DurableLedgerConformance, LedgerConformance
-from tests.contract.ledger.stores import MemoryStore, SqliteStore
+from tests.contract.ledger.stores import MemoryStore, PostgresStore, SqliteStore
+from tests.servers import Server
 
 
 @pytest.mark.anyio
@@ -22,3 +23,10 @@ class TestSqlite(DurableLedgerConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> SqliteStore:
         return SqliteStore(tmp_path / "ledger.db")
+
+
+@pytest.mark.anyio
+class TestPostgres(DurableLedgerConformance):
+    @pytest.fixture
+    def store(self, postgres_server: Server) -> PostgresStore:
+        return PostgresStore.on(postgres_server)

@@ -1,0 +1,1 @@
+"""What the kind ``postgres`` is made of: connections, schema, and the operations in SQL."""

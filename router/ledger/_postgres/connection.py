@@ -1,0 +1,203 @@
+"""Connections: how they are made, what runs on them, and which failures are outages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, final
+
+import asyncpg
+
+from router.ledger._contract import LedgerDown
+from router.problems import ConfigError, Problem
+
+log = logging.getLogger(__name__)
+
+Connection: TypeAlias = Any
+"""A connection of asyncpg, or what its pool gives in its place."""
+
+Time: TypeAlias = Callable[[], float]
+
+_CLIENT_PATIENCE_S: Final = 2.0
+"""So much longer than the server a client waits for an answer before it gives a connection up."""
+
+_REFUSALS: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+_OUTAGES: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionRollbackError,
+    *_REFUSALS,
+)
+AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Nothing was written, and the same transaction may well succeed now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How to reach a database.
+
+    Attributes:
+        options: For ``asyncpg.connect``.
+        schema: The schema that all names are looked up in.
+        statement_timeout_s: What the server gives a statement.
+        read_only: The server refuses every change.
+    """
+
+    options: Mapping[str, Any]
+    schema: str
+    statement_timeout_s: float
+    read_only: bool = False
+
+    def connect_options(self) -> dict[str, Any]:
+        """Everything that makes a connection one of ours."""
+        milliseconds = f"{self.statement_timeout_s * 1000:.0f}"
+        settings = {
+            "application_name": "router",
+            "search_path": f'"{self.schema}"',
+            "default_transaction_isolation": "read committed",
+            "statement_timeout": milliseconds,
+            # A replica that stops amid a transaction must not hold the others up.
+            "idle_in_transaction_session_timeout": milliseconds,
+            "jit": "off",
+        }
+        if self.read_only:
+            settings["default_transaction_read_only"] = "on"
+        return {
+            **self.options,
+            "command_timeout": self.statement_timeout_s + _CLIENT_PATIENCE_S,
+            "server_settings": settings,
+        }
+
+
+@final
+class Connections:
+    """A pool of connections on which the ledger's statements run.
+
+    Args:
+        time: In place of the server's clock.
+    """
+
+    def __init__(self, pool: Any, time: Time | None) -> None:
+        self._pool = pool
+        self._time = time
+
+    @property
+    def now(self) -> float | None:
+        """What statements take as the time; None: they ask the server's clock."""
+        return None if self._time is None else self._time()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """One connection; each statement on it is a transaction of its own.
+
+        Raises:
+            LedgerDown: the server can't be reached, or not used.
+        """
+        try:
+            async with self._pool.acquire() as connection:
+                try:
+                    yield connection
+                except Exception as error:
+                    if is_outage(error) and not isinstance(error, AGAIN):
+                        connection.terminate()
+                    raise
+        except AGAIN:
+            raise
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            raise LedgerDown(told(error)) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """One connection with a transaction around all that is done on it."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[Any]:
+        """The rows of one statement, a transaction of its own, repeated after a deadlock.
+
+        Raises:
+            LedgerDown: it could not be run; it may have taken effect.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                async with self.connection() as connection:
+                    return await connection.fetch(sql, *arguments)
+            except AGAIN as error:
+                log.debug("a statement is repeated: %s", error)
+        raise LedgerDown("other replicas keep getting in the way")
+
+    async def close(self, timeout_s: float) -> None:
+        """Ends all connections, by force after ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._pool.close()
+        except Exception as error:
+            log.debug("connections were cut: %s", error)
+            self._pool.terminate()
+
+
+ATTEMPTS: Final = 20
+"""Transactions that met another replica's are tried so often; each time, the other one got on."""
+
+
+@asynccontextmanager
+async def connections(
+    server: Server, *, most: int, time: Time | None = None
+) -> AsyncGenerator[Connections]:
+    """A pool, with its first connection made.
+
+    Raises:
+        LedgerDown: the server can't be reached.
+        ConfigError: E309, it refuses the user, the password or the database.
+    """
+    try:
+        pool = await asyncpg.create_pool(
+            **server.connect_options(), min_size=1, max_size=most, reset=_keep_as_it_is
+        )
+    except Exception as error:
+        raise refused(error) from error
+    opened = Connections(pool, time)
+    try:
+        yield opened
+    finally:
+        await opened.close(server.statement_timeout_s)
+
+
+async def _keep_as_it_is(connection: Connection) -> None:
+    """Nothing that a statement here does outlives its transaction."""
+
+
+def refused(error: Exception) -> Exception:
+    """What a failed start is told as."""
+    if isinstance(error, _REFUSALS):
+        return ConfigError([Problem("E309", f"ledger: the server refuses us: {told(error)}")])
+    return LedgerDown(told(error)) if is_outage(error) else error
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the server is to blame, and not what was asked of it."""
+    return isinstance(error, _OUTAGES) and not isinstance(error, ValueError)
+
+
+def told(error: Exception) -> str:
+    """The error in one line."""
+    text = str(error).strip().partition("\n")[0]
+    return f"PostgreSQL: {text or type(error).__name__}"

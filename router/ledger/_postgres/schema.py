@@ -1,0 +1,77 @@
+"""The schema's versions, and the name that a store keeps."""
+
+from __future__ import annotations
+
+import uuid
+from importlib.resources import files
+from typing import Final
+
+from router.ledger import _postgres
+from router.ledger._contract import LedgerDown
+from router.ledger._postgres.change import SCOPE_LOCKS
+from router.ledger._postgres.connection import Connections, Server
+from router.problems import ConfigError, Problem
+
+MIGRATIONS: Final = ("0001.sql",)
+"""What leads from each version to the next; the first makes an empty schema version 1."""
+
+VERSION: Final = len(MIGRATIONS)
+
+_META: Final = "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)"
+_PUT: Final = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2"
+
+
+async def migrate(connections: Connections, server: Server) -> str:
+    """Brings the schema to this program's version, all or nothing, one replica at a time.
+
+    Returns:
+        The store's uuid.
+
+    Raises:
+        ConfigError: E303, a newer program wrote it.
+        LedgerDown: it could not be done.
+    """
+    if await version(connections) != VERSION:
+        async with connections.transaction() as db:
+            await db.execute("SET LOCAL statement_timeout = 0")
+            await db.execute("SELECT pg_advisory_xact_lock($1)", SCOPE_LOCKS)
+            if await db.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{server.schema}"'):
+                await db.execute(f'CREATE SCHEMA "{server.schema}"')
+            if await db.fetchval("SELECT to_regclass('meta') IS NULL"):
+                await db.execute(_META)
+                await db.execute(_PUT, "schema", "0")
+                await db.execute(_PUT, "uuid", str(uuid.uuid4()))
+            found = int(await db.fetchval("SELECT value FROM meta WHERE name = 'schema'"))
+            for name in MIGRATIONS[found:]:
+                await db.execute(files(_postgres).joinpath(name).read_text())
+            await db.execute(_PUT, "schema", str(max(found, VERSION)))
+    await check(connections, server)
+    ((name,),) = await connections.fetch("SELECT value FROM meta WHERE name = 'uuid'")
+    return name
+
+
+async def check(connections: Connections, server: Server) -> None:
+    """Raises:
+    LedgerDown: there is no ledger, or an older one.
+    ConfigError: E303, a newer program wrote it.
+    """
+    found = await version(connections)
+    if found > VERSION:
+        text = (
+            f'ledger: schema "{server.schema}" has version {found}, written by a newer router; '
+            f"this one knows version {VERSION}, so run that version or use another schema"
+        )
+        raise ConfigError([Problem("E303", text)])
+    if found == 0:
+        raise LedgerDown(f'there is no ledger in schema "{server.schema}"')
+    if found < VERSION:
+        raise LedgerDown(f"the ledger has version {found}; `router run` migrates it")
+
+
+async def version(connections: Connections) -> int:
+    """The schema's version; 0 where there is none."""
+    ((exists,),) = await connections.fetch("SELECT to_regclass('meta') IS NOT NULL")
+    if not exists:
+        return 0
+    ((found,),) = await connections.fetch("SELECT value FROM meta WHERE name = 'schema'")
+    return int(found)
