@@ -197,6 +197,7 @@ def message_to_dict(message: Message) -> dict[str, Any]:
         fields["body"] = message.body.decode("utf-8", "surrogateescape")
     elif isinstance(message, ChatMessage):
         fields["buttons"] = [[asdict(button) for button in row] for row in message.buttons]
+        fields["rest"] = [message_to_dict(part) for part in message.rest]
     elif isinstance(message, PushMessage):
         fields["actions"] = [asdict(button) for button in message.actions]
     return {"kind": _NAMES[type(message)], **fields}
@@ -267,8 +268,8 @@ class Parcel:
         event_type: For formats that carry it (Standard Webhooks).
         traceparent: W3C trace context to pass on, if the event had one.
         is_test: A test send: mark it.
-        secrets: Signing secrets of the customer's endpoint that is the target.
         event_key: The event's own Kafka key, for sinks that keep its order.
+        secrets: Signing secrets of the customer's endpoint that is the target.
     """
 
     key: bytes
@@ -280,5 +281,5 @@ class Parcel:
     event_type: str = ""
     traceparent: str | None = None
     is_test: bool = False
-    secrets: tuple[Secret, ...] = ()
     event_key: bytes | None = None
+    secrets: tuple[Secret, ...] = ()
