@@ -22,14 +22,13 @@ def order(number: int | str, kind: str = "order.paid", **data: Any) -> bytes:
 async def publish(
     bootstrap: str, topic: str, values: Sequence[bytes | None], partitions: int = 1
 ) -> None:
-    """Publishes values, over the partitions in turn."""
+    """Publishes values, over the partitions in turn.
+
+    Each is a batch of its own: tansu tells a partition's end by the number of its batches.
+    """
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        sent = [
-            await producer.send(topic, value, partition=number % partitions)
-            for number, value in enumerate(values)
-        ]
-        for acknowledgement in sent:
-            await acknowledgement
+        for number, value in enumerate(values):
+            await producer.send_and_wait(topic, value, partition=number % partitions)
 
 
 async def publish_record(
