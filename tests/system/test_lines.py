@@ -92,3 +92,23 @@ async def test_standard_input_is_read_to_its_end(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout.decode()
         assert orders_of(list(box.record)).count("o-19") == 1
         assert len(box.record) == 20
+
+
+async def test_a_line_that_keeps_killing_the_daemon_is_set_aside(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(_lines(1))
+    async with sandbox() as box:
+        project = _project(tmp_path, box, {"type": "file", "path": events.name})
+        exits = [
+            (await run_to_its_end(project, "--fault-point", "decoded:1")).returncode
+            for _ in range(5)
+        ]
+        # The first death is of a batch: no single line is suspected yet.
+        assert exits == [-9, -9, -9, -9, 0]
+        with events.open("ab") as file:
+            file.write(_lines(2))
+        assert (await run_to_its_end(project)).returncode == 0
+        assert orders_of(list(box.record)) == ["o-2"]
+    (letter,) = (tmp_path / "dead-letters.jsonl").read_bytes().splitlines()
+    assert orjson.loads(letter)["reason"] == "crashed"
+    assert orjson.loads(letter)["value"].encode() == order(1)
