@@ -35,6 +35,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install += ["--no-index", "--no-deps", "--no-build-isolation", "--target", "site", "./plugin"]
     made = python(folder, ".", *install)
     assert made.returncode == 0, made.stderr
+    overlay = folder / "plugin" / "example" / "config" / "env" / "test.yaml"
+    overlay.write_text("admin: {enabled: false}\n")
     return folder
 
 
@@ -98,7 +100,7 @@ async def homeserver() -> AsyncGenerator[tuple[HttpProvider, str]]:
 
 async def test_the_daemon_delivers_through_it(installed: Path) -> None:
     async with homeserver() as (provider, url):
-        ran = await anyio.to_thread.run_sync(lambda: router(installed, "run", MATRIX_URL=url))
+        ran = await anyio.to_thread.run_sync(lambda: router(installed, "run", "-e", "test", MATRIX_URL=url))
     assert ran.returncode == 0, ran.stderr
     assert len(provider.calls) == 2
     first = orjson.loads(provider.calls[0].body)
