@@ -1,8 +1,9 @@
-"""Whatever is asked of them, in whatever order, the embedded kinds answer alike."""
+"""Whatever is asked of them, in whatever order, all kinds answer alike."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,12 @@ from hypothesis import strategies as st
 from router.clock import ManualClock
 from router.ledger import Fact, Kind, Ledger, ProgressKey, Row, Settle, State, Stats, Take
 from router.ledger.memory import MemoryLedger
-from router.ledger.sqlite import SqliteConfig, SqliteLedger, open_sqlite
+from router.testing.ledgers import LedgerStore
+from tests.contract.ledger.stores import PostgresStore, SqliteStore
+from tests.servers import Server
+
+EXAMPLES = int(os.environ.get("ROUTER_TEST_EXAMPLES", "30"))
+"""How many sequences are tried on servers, which take their time."""
 
 START = ManualClock().now()
 KEYS = [n.to_bytes(16, "big") for n in range(6)]
@@ -148,26 +154,38 @@ def rounded(stats: Stats) -> Stats:
     return replace(stats, oldest_due=None if age is None else round(age, 6))
 
 
-async def agree(calls: Sequence[Call], path: Path) -> None:
-    clock = ManualClock()
+async def agree(calls: Sequence[Call], store: LedgerStore) -> None:
+    """Asks the store under test, through two clients, and memory the same."""
+    clock = store.clock
     memory = MemoryLedger(owner="one", clock=clock)
-    config = SqliteConfig(path=str(path), ephemeral=True)
-    async with open_sqlite(config, owner="one", clock=clock) as sqlite:
-        assert isinstance(sqlite, SqliteLedger)
+    async with store.open("one") as one, store.second_client(one, "two") as two:
         for call in calls:
             clock.advance(call.pause)
-            answer = await call.of([sqlite, sqlite.sharing("two")])
+            answer = await call.of([one, two])
             assert answer == await call.of([memory, memory.sharing("two")]), call
-            assert await everything(sqlite) == await everything(memory), call
+            assert await everything(two) == await everything(memory), call
+
+
+SEEDS, LENGTHS = st.integers(0, 2**32), st.integers(1, 30)
+
+
+def calls_of(seed: int, length: int) -> list[Call]:
+    asker = Asker(seed)
+    return [asker.call() for _ in range(length)]
 
 
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32), length=st.integers(1, 30))
+@given(seed=SEEDS, length=LENGTHS)
 def test_memory_and_sqlite_answer_alike(seed: int, length: int) -> None:
-    asker = Asker(seed)
     in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = tempfile.mkdtemp(dir=in_memory)
     try:
-        asyncio.run(agree([asker.call() for _ in range(length)], Path(folder) / "ledger.db"))
+        asyncio.run(agree(calls_of(seed, length), SqliteStore(Path(folder) / "ledger.db")))
     finally:
         shutil.rmtree(folder)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(seed=SEEDS, length=LENGTHS)
+def test_memory_and_postgres_answer_alike(postgres_server: Server, seed: int, length: int) -> None:
+    asyncio.run(agree(calls_of(seed, length), PostgresStore.on(postgres_server)))
