@@ -11,10 +11,12 @@ from router.events import DecodeConfig, Event, Poison, Record, decode
 from router.messages import Message, Reason
 from router.planning import (
     EXPIRED,
+    Dead,
     Delivery,
     Route,
     Ruleset,
     Selected,
+    barred,
     has_expired,
     plan,
     render,
@@ -142,7 +144,9 @@ def _delivery(
 def _line(delivery: Delivery, rules: Ruleset, now: float, condition: str) -> Rehearsed:
     message: Message | None = None
     if delivery.barred is not None:
-        verdict, reason = Verdict.SUPPRESSED, delivery.barred
+        is_dead = isinstance(barred(delivery.barred), Dead)
+        verdict = Verdict.DEAD if is_dead else Verdict.SUPPRESSED
+        reason = delivery.barred
     elif has_expired(delivery.expires_at, now):
         verdict, reason = Verdict.SUPPRESSED, EXPIRED
     else:

@@ -15,6 +15,15 @@ from router.routing import Path
 from router.templating import Value
 from router.values import format_duration
 
+_FIELDS = {
+    "email": "email",
+    "telegram": "telegram",
+    "max": "max",
+    "device": "devices",
+    "endpoint": "endpoints",
+}
+"""Where a recipient has addresses of each kind."""
+
 _ONLY_UNREACHABLE = frozenset({Cause.UNREACHABLE})
 _PATH = re.compile(r"(?:data|event|item|recipient|headers)(?:\.[A-Za-z_]\w*|\.\d+|\[\*\])+")
 
@@ -127,10 +136,11 @@ def _nobody(route: Route, step: Step, project: Project) -> Iterator[Problem]:
     if project.directory.type != "event" or step.to is not None or route.selection is None:
         return
     kind = step.address_kind
-    if kind in ("email", "telegram", "max") and kind not in route.selection.fields:
+    field = _FIELDS.get(kind)
+    if field is not None and field not in route.selection.fields:
         message = (
             f'step "{step.id}" reaches nobody: there is no directory, and the route takes no'
-            f" {kind} address from the event; write {kind}: under recipient:"
+            f" {kind} address from the event; write {field}: under recipient:"
         )
         yield warning("R307", message, step.at)
 

@@ -65,6 +65,7 @@ CODES: dict[str, str] = {
     "R220": "An analytics step says something that does not go together, or not with its sink.",
     "R221": "A step names several sinks, but one of them sends to people.",
     "R222": "Devices are chosen for a sink that sends to none.",
+    "R223": "Endpoints out of events, but their hosts or secrets are not declared.",
     "T001": "An unknown template.",
     "T002": "A template has no layout for the sink's channel.",
     "T003": "An unknown template variable.",

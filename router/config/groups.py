@@ -14,16 +14,23 @@ from router.sinks.by_platform import ByPlatformConfig
 
 
 def sink_facts(name: str, kind: SinkType[Any], config: SinkConfig) -> SinkFacts:
-    """The facts of one sink. A configuration with ``platforms`` takes devices of these alone."""
+    """The facts of one sink.
+
+    A configuration may say more than its type: ``platforms`` takes devices of these alone,
+    ``address_kind`` is which addresses it sends to, ``event_hosts`` and ``is_signed`` are about
+    customers' endpoints.
+    """
     is_group = isinstance(config, ByPlatformConfig)
     return SinkFacts(
         name,
         kind.name,
         kind.channel(config),
-        kind.address_kind,
+        getattr(config, "address_kind", kind.address_kind),
         config.real,
         by_platform=_of_group(config) if is_group else _of_sink(name, config),
         is_group=is_group,
+        event_hosts=tuple(getattr(config, "event_hosts", ())),
+        is_signed=getattr(config, "is_signed", False),
     )
 
 

@@ -202,6 +202,7 @@ class _Load:
             sections.defaults(categories),
             self.problems,
             templates.digests,
+            secret_fields=[str(f) for s in sources.values() for f in s.decode.secret_fields],
         )
         self._routes(document, linker)
         places = _places(document, linker, templates)

@@ -28,7 +28,7 @@ from router.config.scalars import Raw
 from router.config.selections import link_selection
 from router.config.steps import STEP_KEYS, Sinks, StepLinker, read_lines
 from router.nodes import Entry, Node
-from router.planning import Route, Step, TableContent, TemplateContent
+from router.planning import ENDPOINT, Route, Selection, Step, TableContent, TemplateContent
 from router.problems import Position, Problems
 from router.routing import AllOf, Condition, Operator, Predicate, parse_condition, parse_path
 from router.values import Secret
@@ -64,6 +64,7 @@ class RouteLinker:
         outer: The project's defaults.
         routes: Linked so far, by name.
         places: Where each name was first defined, linked or not.
+        secret_fields: Paths below which some source declares secrets.
     """
 
     sinks: Sinks
@@ -72,6 +73,7 @@ class RouteLinker:
     outer: Layer
     problems: Problems
     template_digests: dict[str, str] = field(default_factory=dict[str, str])
+    secret_fields: Sequence[str] = ()
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     places: dict[str, Position] = field(default_factory=dict[str, Position])
     earlier: dict[str, Position] = field(default_factory=dict[str, Position])
@@ -151,6 +153,7 @@ class RouteLinker:
         if condition is None:
             return None
         is_personal = any(step.per_recipient for step in steps)
+        self._check_endpoints(fields, selection, steps)
         return Route(
             id=name,
             match=_narrowed(condition, steps),
@@ -211,12 +214,41 @@ class RouteLinker:
             self.earlier.setdefault(was, at)
         return was
 
+    def _check_endpoints(
+        self, fields: Fields, selection: Selection | None, steps: Sequence[Step]
+    ) -> None:
+        """Addresses and secrets that an event brings are used only where somebody said so."""
+        path = selection.fields.get("endpoints") if selection else None
+        if path is None:
+            return
+        section = fields.node.get("recipient") or fields.node.get("recipients") or fields.node
+        at = section.locate(["endpoints"])
+        customers = [s for s in steps if s.address_kind == ENDPOINT]
+        for step in customers:
+            if not step.event_hosts:
+                message = (
+                    f'the event brings endpoints, but sink "{step.sink}" allows no hosts for'
+                    " them; write event_hosts: there"
+                )
+                self.problems.error("R223", message, at)
+        is_signed = any(self.sinks.facts[step.sink].is_signed for step in customers)
+        below = f"{path.text}[*]"
+        if is_signed and not any(field.startswith(below) for field in self.secret_fields):
+            message = (
+                "the event brings endpoints' secrets, but no source declares them; write decode:"
+                f" {{secret_fields: [{below}.secrets]}}"
+            )
+            self.problems.error("R223", message, at)
+
     def _digest(self, node: Node, layer: Layer, steps: Sequence[Step]) -> str:
         used = {s.content.template for s in steps if isinstance(s.content, TemplateContent)}
         return digest_of(
             node.plain(),
             repr(layer),
-            [(s.sink, s.channel, s.address_kind, dict(s.by_platform)) for s in steps],
+            [
+                (s.sink, s.channel, s.address_kind, dict(s.by_platform), s.event_hosts)
+                for s in steps
+            ],
             {name: self.template_digests.get(name, "") for name in used},
         )
 

@@ -17,6 +17,7 @@ PERSON_KEYS = (
     "telegram",
     "max",
     "devices",
+    "endpoints",
     "preferences",
     "attributes",
 )

@@ -13,7 +13,7 @@ from router.config.defaults import Layer, expires_after, read_policy
 from router.config.fields import Fields, read_choice
 from router.messages import Channel, Target
 from router.nodes import Entry, Node
-from router.planning import Cause, Devices, SinkFacts, Step
+from router.planning import ENDPOINT, Cause, Devices, SinkFacts, Step
 from router.problems import Position, Problems, did_you_mean
 from router.recipients import is_address
 from router.sinks import KINDS as SINKS
@@ -203,6 +203,7 @@ class StepLinker:
             in_doubt=layer.in_doubt or "resend",
             devices=self._devices(fields, facts),
             by_platform=facts.by_platform,
+            event_hosts=facts.event_hosts,
         )
 
     def _devices(self, fields: Fields, facts: SinkFacts) -> Devices:
@@ -216,17 +217,17 @@ class StepLinker:
         """People are sent to one by one; fixed targets and requests once for the event."""
         node = line.fields.node
         per = line.fields.choice("per", ("recipient", "event"))
-        goes_to_people = facts.channel.is_personal and node.get("to") is None
+        is_personal = facts.channel.is_personal or facts.address_kind == ENDPOINT
+        goes_to_people = is_personal and node.get("to") is None
         if per == "event" and goes_to_people:
             message = f'sink "{line.sink}" sends to people; per: event needs to:'
             self.problems.error("R212", message, node.locate(["per"]))
         per_recipient = per == "recipient" or (goes_to_people and per is None)
         if per_recipient and not self.has_recipients:
-            self.problems.error(
-                "R212",
-                f'step "{line.id}" sends to people; the route needs recipient: (or the step to:)',
-                line.node.at,
-            )
+            whom = "customers" if facts.address_kind == ENDPOINT else "people"
+            hint = " (or the step to:)" if facts.channel.is_personal else ""
+            message = f'step "{line.id}" sends to {whom}; the route needs recipient:{hint}'
+            self.problems.error("R212", message, line.node.at)
         return per_recipient
 
     def _target(self, fields: Fields, facts: SinkFacts) -> Target | None:

@@ -11,7 +11,16 @@ from router.delivery.breaker import Failures
 from router.delivery.gates import By, Gates
 from router.delivery.job import Job
 from router.messages import Delivered, Halt, InDoubt, Outcome, Reason, Rejected, Retry, Scope
-from router.planning import Attempt, Dead, Scheduled, Settlement, Waits, backoff, conclude
+from router.planning import (
+    ENDPOINT,
+    Attempt,
+    Dead,
+    Scheduled,
+    Settlement,
+    Waits,
+    backoff,
+    conclude,
+)
 from router.sinks import SinkConfig
 from router.telemetry import SinkMetrics
 
@@ -21,6 +30,7 @@ SINK_BUG = "sink_bug"
 """Reason code of attempts that a sink's own mistake broke off."""
 
 _MOST_BUGS = 5
+_ENDPOINT_QUIET_S = 60.0
 
 
 @final
@@ -58,6 +68,8 @@ class Health:
         match outcome:
             case Halt():
                 settlement = self._halt(job, outcome, settlement, now, is_probe=is_probe)
+            case Retry() | InDoubt() if job.target.kind == ENDPOINT:
+                self._endpoint_failed(job, outcome, settlement, now)
             case Retry(scope=Scope.TARGET):
                 self.gates.wait(
                     self._until(job, outcome, settlement, now),
@@ -74,6 +86,20 @@ class Health:
         if isinstance(settlement, Scheduled) and settlement.reason.code == SINK_BUG:
             return Dead(settlement.reason) if job.attempts >= _MOST_BUGS else settlement
         return settlement
+
+    def _endpoint_failed(
+        self, job: Job, outcome: Retry | InDoubt, settlement: Settlement, now: float
+    ) -> None:
+        """A customer's endpoint is a server of its own: its failures say nothing of the others.
+
+        One that asks for time, or does not answer and so holds up a worker, is left alone.
+        """
+        address = job.target.address
+        if isinstance(outcome, InDoubt):
+            self.gates.wait(now + _ENDPOINT_QUIET_S, outcome.reason, now, address)
+        elif outcome.scope is not Scope.MESSAGE:
+            until = self._until(job, outcome, settlement, now)
+            self.gates.wait(until, outcome.reason, now, address)
 
     def _until(self, job: Job, outcome: Retry, settlement: Settlement, now: float) -> float:
         """Until when others wait, whether or not this delivery is worth another attempt."""

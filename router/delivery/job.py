@@ -24,6 +24,7 @@ from router.messages import (
 )
 from router.planning import Delivery, InDoubtRule, Ruleset, derived_key, record_hash, render
 from router.templating import RenderError
+from router.values import Secret
 
 log = logging.getLogger("router.delivery")
 
@@ -47,6 +48,7 @@ class Job:
         is_contested: The ledger has a claim of it that is not this process's: only a claim of our
             own may settle it.
         barred: Why it is suppressed without an attempt.
+        secrets: Of the customer's endpoint; left behind wherever the job is kept.
     """
 
     key: bytes
@@ -78,6 +80,7 @@ class Job:
     looks: int = 0
     is_contested: bool = False
     barred: Reason | None = None
+    secrets: tuple[Secret, ...] = ()
 
     @property
     def position(self) -> str:
@@ -101,6 +104,7 @@ class Job:
             event_type=self.event_type,
             traceparent=self.traceparent,
             event_key=self.record.key,
+            secrets=self.secrets,
         )
 
     def _parcel_key(self, message: Message) -> bytes:
@@ -161,6 +165,7 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         rules=rules,
         ticket=ticket,
         barred=delivery.barred,
+        secrets=delivery.secrets,
     )
 
 

@@ -17,6 +17,7 @@ import anyio
 from router.clock import Clock
 from router.delivery.dead_letters import DEAD_LETTERS
 from router.delivery.dispatch import Dispatcher, with_fallbacks
+from router.delivery.endpoints import complete
 from router.delivery.feedback import FEEDBACK
 from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
@@ -27,7 +28,21 @@ from router.delivery.signal import Signal
 from router.events import DeadLetter, DecodeConfig, Event, Feedback, Poison, decode
 from router.ledger import LedgerDown, Row, Settle, State
 from router.messages import Reason
-from router.planning import Dead, Delivery, Planned, Ruleset, Scheduled, plan, select
+from router.planning import (
+    ENDPOINT,
+    NO_ENDPOINT,
+    Dead,
+    Delivery,
+    Planned,
+    Ruleset,
+    Scheduled,
+    Settlement,
+    Suppressed,
+    barred,
+    plan,
+    select,
+)
+from router.recipients import Unavailable
 from router.telemetry import Metrics
 
 _AT_ONCE = 200
@@ -164,7 +179,7 @@ class Resumer:
             self._metrics.route(job.route).sink(job.sink).resumed()
             if row.state is State.CLAIMED and not self._is_to_be_resent(job):
                 continue
-            if job.message is None:
+            if job.message is None or job.target.kind == ENDPOINT:
                 self._unplanned.append(job)
                 self._has_unplanned.give()
             else:
@@ -189,16 +204,16 @@ class Resumer:
     # Unrendered ---------------------------------------------------------------------------------
 
     async def _plan_again(self) -> None:
-        """Renders deliveries that have no message, one after the other; it asks the directory.
+        """Completes deliveries that lack something, one after the other; it asks the directory.
 
-        They died unrendered and were replayed, or are fallbacks that could not be rendered when
-        they were put to wait.
+        Without a message they died unrendered and were replayed, or are fallbacks that could not
+        be rendered when they were put to wait. To a customer's endpoint they have no secrets.
         """
         while True:
             more = self._has_unplanned.next
             while self._unplanned:
                 job = self._unplanned[0]
-                settlement = await self._render_again(job)
+                settlement = await self._complete(job)
                 if not self._unplanned or self._unplanned[0] is not job:
                     continue
                 self._unplanned.popleft()
@@ -208,12 +223,24 @@ class Resumer:
                     self._settler.settle(job, settlement)
             await more.wait()
 
-    async def _render_again(self, job: Job) -> Scheduled | Dead | None:
+    async def _complete(self, job: Job) -> Settlement | None:
+        """What becomes of a delivery that can't be completed; None once it is."""
+        if job.target.kind == ENDPOINT:
+            profile = (await self._dispatcher.profiles([job.recipient]))[job.recipient]
+            if isinstance(profile, Unavailable):
+                return Scheduled(self._clock.now() + _DIRECTORY_S, profile.reason)
+            if not complete(job, profile, self._readings(job), self._dispatcher.rules):
+                return Suppressed(NO_ENDPOINT)
+        return await self._render_again(job) if job.message is None else None
+
+    async def _render_again(self, job: Job) -> Settlement | None:
         """Plans a delivery anew, under today's rules, and renders it; else what becomes of it."""
         rules = self._dispatcher.rules
         for event in self._readings(job):
             planned = await self._plan(job, event, rules)
             delivery = _find(planned, job.key)
+            if delivery is not None and delivery.barred is not None:
+                return barred(delivery.barred)
             if delivery is not None and delivery.target is not None:
                 job.delivery, job.rules = delivery, rules
                 reason = render_job(job, self._clock.now())

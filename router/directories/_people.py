@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from router.problems import did_you_mean
-from router.recipients import Device, Recipient
+from router.recipients import Device, Endpoint, Recipient
+from router.values import Secret
 
 
 class PeopleError(ValueError):
@@ -56,6 +57,23 @@ class DeviceEntry(BaseModel):
         )
 
 
+class EndpointEntry(BaseModel):
+    """Where a customer takes webhooks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: Annotated[str, Field(min_length=1)] = Field(description="An https address.")
+    id: Text = Field(default=None, description="Stable id; by default the address.")
+    secrets: tuple[Secret, ...] = Field(default=(), description="Signing secrets, `whsec_…`.")
+    types: tuple[str, ...] = Field(
+        default=(), description="Event types that it takes, such as `invoice.*`; none is all."
+    )
+    registered_at: float | None = Field(default=None, description="Seconds since 1970.")
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.url, self.id, self.secrets, self.types, self.registered_at)
+
+
 class PersonEntry(BaseModel):
     """One person of the file."""
 
@@ -69,6 +87,7 @@ class PersonEntry(BaseModel):
     telegram: Text = None
     max: Text = None
     devices: tuple[DeviceEntry, ...] = ()
+    endpoints: tuple[EndpointEntry, ...] = ()
     attributes: dict[str, Any] = Field(default_factory=dict[str, Any])
     preferences: dict[str, bool] = Field(default_factory=dict[str, bool])
 
@@ -82,6 +101,7 @@ class PersonEntry(BaseModel):
             telegram=self.telegram,
             max=self.max,
             devices=tuple(entry.device() for entry in self.devices),
+            endpoints=tuple(entry.endpoint() for entry in self.endpoints),
             attributes=self.attributes,
             preferences=self.preferences,
         )
@@ -116,13 +136,16 @@ def read_people(text: str, suffix: str) -> dict[str, Recipient]:
     return people
 
 
+_INNER: dict[str, type[BaseModel]] = {"devices": DeviceEntry, "endpoints": EndpointEntry}
+
+
 def _explain(error: ValidationError) -> list[str]:
     said: list[str] = []
     for problem in error.errors(include_url=False, include_input=False):
         *parents, field = problem["loc"] or ("",)
         path = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            model = DeviceEntry if "devices" in parents else PersonEntry
+            model = next((m for name, m in _INNER.items() if name in parents), PersonEntry)
             hint = did_you_mean(str(field), sorted(model.model_fields), "Fields")
             said.append(f'unknown field "{path}".{hint}')
         elif problem["type"] == "missing":

@@ -21,6 +21,7 @@ from router.events.feedback import (
 )
 from router.events.model import Event, Poison, Record, TopicPartition
 from router.events.replay import Replay, unwrap_replay, wrap_replay
+from router.events.secret_fields import SecretField
 
 __all__ = [
     "POISON_CODES",
@@ -35,6 +36,7 @@ __all__ = [
     "Poison",
     "Record",
     "Replay",
+    "SecretField",
     "Selector",
     "TopicPartition",
     "dead_letter_from_kafka",

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from router.events.secret_fields import SecretField
 from router.values import Size
 
 _PATH_PART = re.compile(r'"([^"]+)"|([^."\s\[\]]+)')
@@ -157,4 +158,10 @@ class DecodeConfig(BaseModel):
     )
     max_size: Size = Field(
         default=1024**2, ge=1, description="A larger payload is a dead letter.", examples=["1MiB"]
+    )
+    secret_fields: tuple[SecretField, ...] = Field(
+        default=(),
+        description="Where events carry secrets: they are shown nowhere, and read only by what "
+        "needs them.",
+        examples=[["data.endpoints[*].secrets"]],
     )

@@ -6,6 +6,7 @@ read as floats, as JavaScript does; ``NaN`` and infinities are no JSON.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from router.events import cloudevents
@@ -20,6 +21,7 @@ from router.events.attributes import (
 )
 from router.events.config import DecodeConfig, Selector
 from router.events.model import Event, Poison, Record
+from router.events.secret_fields import hide
 
 UNREADABLE_HEADER = "router-unreadable"
 """Marks a record whose bytes the source could not read (a broken batch); its value says why."""
@@ -28,14 +30,21 @@ UNREADABLE_HEADER = "router-unreadable"
 def decode(record: Record, config: DecodeConfig) -> Event | Poison:
     """The event in a record, or why there is none."""
     try:
-        value = _payload(record, config)
-        headers = _text_headers(record)
-        mode = _mode(headers, config)
-        if mode == "json":
-            return _decode_json(record, value, headers, config)
-        return cloudevents.decode(record, value, headers, is_structured=mode == "structured")
+        event = _decode(record, config)
     except PoisonError as error:
         return Poison(record, error.reason)
+    if config.secret_fields:
+        return replace(event, data=hide(event.data, config.secret_fields))
+    return event
+
+
+def _decode(record: Record, config: DecodeConfig) -> Event:
+    value = _payload(record, config)
+    headers = _text_headers(record)
+    mode = _mode(headers, config)
+    if mode == "json":
+        return _decode_json(record, value, headers, config)
+    return cloudevents.decode(record, value, headers, is_structured=mode == "structured")
 
 
 def peek_type(record: Record, config: DecodeConfig) -> str | None:

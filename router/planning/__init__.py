@@ -1,6 +1,6 @@
 """From matched events to deliveries, and from outcomes to settlements. Pure."""
 
-from router.planning.fan_out import GONE, Gone, fan_out
+from router.planning.fan_out import ENDPOINT, GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
 from router.planning.model import (
     OTHER_PLATFORM,
@@ -27,6 +27,7 @@ from router.planning.model import (
 )
 from router.planning.plan import (
     DIVERTED,
+    NO_ENDPOINT,
     UNREACHABLE,
     Draft,
     Failure,
@@ -54,8 +55,10 @@ from router.planning.settlement import (
 
 __all__ = [
     "DIVERTED",
+    "ENDPOINT",
     "EXPIRED",
     "GONE",
+    "NO_ENDPOINT",
     "OTHER_PLATFORM",
     "UNKNOWN_PLATFORM",
     "UNREACHABLE",

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from router.messages import Reason, Target
 from router.planning.model import OTHER_PLATFORM, UNKNOWN_PLATFORM, Step
-from router.recipients import Recipient, targets
+from router.recipients import Endpoint, Recipient, endpoint_id, is_allowed, targets, wants
+from router.values import Secret
 
 GONE = Reason("recipient_gone", "the provider said that this address is dead")
+FOREIGN_HOST = Reason(
+    "host_not_allowed", "an event brought this address, and its host is none of event_hosts"
+)
+EXPOSED_SECRET = Reason(
+    "secret_not_declared", "an event brought this endpoint's secrets undeclared: see secret_fields"
+)
+ENDPOINT = "endpoint"
+"""Kind of the addresses that customers take webhooks at."""
+
 _SINGLE = frozenset({"email", "telegram", "max", "any", "request"})
 """Kinds of address of which a person has one: a new one is the same endpoint."""
 
@@ -26,16 +36,22 @@ class Reached:
         endpoint: What tells it from the person's others, and part of the delivery key. Of a
             device it is the directory's id, since tokens are replaced; where there is none, a
             hash of the token stands in, and a replaced token is another device.
+        refused: Why nothing may be sent there.
+        secrets: Of a customer's endpoint.
         is_gone: Its provider has said that it is dead.
     """
 
     target: Target
     sink: str
     endpoint: str = ""
+    refused: Reason | None = None
+    secrets: tuple[Secret, ...] = ()
     is_gone: bool = False
 
 
-def fan_out(step: Step, recipient: Recipient | None, gone: Gone = ()) -> Sequence[Reached]:
+def fan_out(
+    step: Step, recipient: Recipient | None, gone: Gone = (), *, event_type: str = ""
+) -> Sequence[Reached]:
     """Where the step goes; nowhere means that the recipient can't be reached.
 
     ``devices: first`` and ``latest`` choose among devices that are not known to be dead, if there
@@ -47,6 +63,8 @@ def fan_out(step: Step, recipient: Recipient | None, gone: Gone = ()) -> Sequenc
         found = [Reached(Target("", "request"), step.sink)]
     elif step.address_kind == "device":
         found = [r for r in _devices(step, recipient) if r.sink]
+    elif step.address_kind == ENDPOINT:
+        found = [_customer(step, e) for e in recipient.endpoints if wants(e, event_type)]
     else:
         several = step.address_kind not in _SINGLE
         found = [
@@ -54,15 +72,28 @@ def fan_out(step: Step, recipient: Recipient | None, gone: Gone = ()) -> Sequenc
             for target in targets(recipient, step.address_kind)
         ]
     if gone:
-        found = [
-            Reached(r.target, r.sink, r.endpoint, (r.sink, r.target.address) in gone) for r in found
-        ]
+        found = [replace(r, is_gone=(r.sink, r.target.address) in gone) for r in found]
     return found if step.devices == "all" else _chosen(step, found)
 
 
 def _devices(step: Step, recipient: Recipient) -> Iterable[Reached]:
     for target in targets(recipient, "device"):
         yield Reached(target, _sink_for(step, target.platform or ""), _device_endpoint(target))
+
+
+def _customer(step: Step, endpoint: Endpoint) -> Reached:
+    refused: Reason | None = None
+    if endpoint.is_exposed:
+        refused = EXPOSED_SECRET
+    elif endpoint.is_from_event and not is_allowed(endpoint, step.event_hosts):
+        refused = FOREIGN_HOST
+    return Reached(
+        Target(endpoint.url, ENDPOINT, endpoint.registered_at, id=endpoint.id),
+        step.sink,
+        endpoint_id(endpoint),
+        refused,
+        endpoint.secrets,
+    )
 
 
 def _sink_for(step: Step, platform: str) -> str:

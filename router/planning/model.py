@@ -13,6 +13,7 @@ from router.problems import Position
 from router.recipients import Recipient
 from router.routing import Condition, Path
 from router.templating import Value
+from router.values import Secret
 
 InDoubtRule = Literal["resend", "dead_letter"]
 OnUnknown = Literal["dead_letter", "suppress", "wait"]
@@ -53,6 +54,9 @@ class SinkFacts:
             certain platforms only, each of them to itself. Empty: it takes every device. Devices
             of no known platform are ``UNKNOWN_PLATFORM``, of any other ``OTHER_PLATFORM``.
         is_group: It sends nothing itself.
+        event_hosts: Of a sink to customers' endpoints, hosts that their addresses may have where
+            an event brings them.
+        is_signed: Of a sink to customers' endpoints: each needs a secret.
     """
 
     name: str
@@ -62,6 +66,8 @@ class SinkFacts:
     is_real: bool = True
     by_platform: Mapping[str, str] = field(default_factory=dict[str, str])
     is_group: bool = False
+    event_hosts: tuple[str, ...] = ()
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +185,7 @@ class Step:
         expires: Seconds after the event; None never.
         devices: Which of a person's devices it goes to.
         by_platform: See :class:`SinkFacts`; each delivery's step has the sink it goes through.
+        event_hosts: See :class:`SinkFacts`.
     """
 
     id: str
@@ -196,6 +203,7 @@ class Step:
     in_doubt: InDoubtRule = "resend"
     devices: Devices = "all"
     by_platform: Mapping[str, str] = field(default_factory=dict[str, str])
+    event_hosts: tuple[str, ...] = ()
 
     @property
     def key_id(self) -> str:
@@ -261,6 +269,7 @@ class Delivery:
         barred: Why it is suppressed without an attempt (``unreachable``, ``diverted`` …).
         fallbacks: Deliveries that start if this one fails for one of their steps' causes.
         siblings: How many deliveries its family has (the person's devices).
+        secrets: Of the customer's endpoint that it goes to; never kept, never shown.
     """
 
     key: bytes
@@ -278,3 +287,4 @@ class Delivery:
     barred: Reason | None = None
     fallbacks: tuple[Delivery, ...] = ()
     siblings: int = 1
+    secrets: tuple[Secret, ...] = ()

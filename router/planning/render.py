@@ -24,6 +24,7 @@ from router.planning.model import (
 )
 from router.problems import Position
 from router.templating import RenderError, Template, View
+from router.values import Secret
 
 _LAYOUTS = {
     Channel.EMAIL: "email",
@@ -80,7 +81,15 @@ def event_payload(event: Event) -> bytes:
     """``{"type", "timestamp", "data"}``, the body that Standard Webhooks shows."""
     moment = datetime.fromtimestamp(event.time, UTC)
     timestamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return orjson.dumps({"type": event.type, "timestamp": timestamp, "data": event.data})
+    payload = {"type": event.type, "timestamp": timestamp, "data": event.data}
+    return orjson.dumps(payload, default=_without_secret)
+
+
+def _without_secret(value: Any) -> str:
+    """Secrets that an event brought go nowhere."""
+    if isinstance(value, Secret):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _request(content: RequestContent, view: View, at: Position) -> Request:
@@ -110,7 +119,7 @@ def _request(content: RequestContent, view: View, at: Position) -> Request:
 
 def _json(value: Any, at: Position) -> bytes:
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_without_secret)
     except TypeError as error:
         raise RenderError(
             "not_json", f"the request's json can't be written: {error}", at

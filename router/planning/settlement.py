@@ -15,7 +15,7 @@ from router.messages import (
     Retry,
     Scope,
 )
-from router.planning.fan_out import GONE
+from router.planning.fan_out import EXPOSED_SECRET, FOREIGN_HOST, GONE
 from router.planning.model import Cause, InDoubtRule
 
 EXPIRED = Reason("expired", "it would have come too late")
@@ -89,8 +89,11 @@ class Attempt:
 _GONE = frozenset({Cause.UNREACHABLE, Cause.REJECTED})
 
 
-def barred(reason: Reason) -> Suppressed:
-    """What a delivery comes to that is not attempted: a dead address is as good as none."""
+def barred(reason: Reason) -> Suppressed | Dead:
+    """What a delivery comes to that is not attempted: a dead address is as good as none, and one
+    that must not be used is a mistake that somebody has to see."""
+    if reason in (FOREIGN_HOST, EXPOSED_SECRET):
+        return Dead(reason)
     return Suppressed(reason, _GONE if reason is GONE else frozenset())
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from router.recipients.endpoints import read_endpoints
 from router.recipients.model import Device, Recipient
 
 _TEXTS = ("id", "email", "name", "locale", "timezone", "telegram", "max")
-_STRUCTURED = ("devices", "preferences")
+_STRUCTURED = ("devices", "preferences", "endpoints")
 
 
 def merge(from_route: Mapping[str, Any], profile: Recipient | None) -> Recipient:
@@ -35,6 +36,7 @@ def merge(from_route: Mapping[str, Any], profile: Recipient | None) -> Recipient
         devices=devices,
         attributes={**base.attributes, **extra},
         preferences={**base.preferences, **_preferences(from_route.get("preferences"))},
+        endpoints=read_endpoints(from_route.get("endpoints"), from_event=True) or base.endpoints,
     )
 
 

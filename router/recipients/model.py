@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from router.messages.outcome import Reason
+from router.values import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,30 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a customer takes webhooks.
+
+    Attributes:
+        id: The directory's id of it; without one its address tells it from others.
+        secrets: Signing secrets; each signs.
+        types: Event types that it takes, ``*`` and ``?`` are shapes; none is all.
+        registered_at: Seconds since the epoch when it was registered, if known: one that said it
+            is gone is used again if it was registered later.
+        is_from_event: The event named it, not the directory.
+        is_exposed: The event brought its secrets without the source declaring them as such; they
+            are left out.
+    """
+
+    url: str
+    id: str | None = None
+    secrets: tuple[Secret, ...] = ()
+    types: tuple[str, ...] = ()
+    registered_at: float | None = None
+    is_from_event: bool = False
+    is_exposed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recipient:
     """A person or address.
 
@@ -32,6 +57,7 @@ class Recipient:
         locale: BCP 47 tag such as ``ru`` or ``pt-BR``.
         timezone: IANA name such as ``Europe/Moscow``.
         devices: For pushes.
+        endpoints: For webhooks to customers.
         attributes: Whatever else the directory knows; templates may read it.
         preferences: Category or ``category/channel`` to wanted or not.
     """
@@ -46,6 +72,7 @@ class Recipient:
     devices: tuple[Device, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     preferences: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

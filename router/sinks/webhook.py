@@ -2,6 +2,10 @@
 
 ``webhook-id`` is made of the delivery's key, so it stays the same over all attempts and receivers
 can tell repeats; the timestamp is new on each attempt, and the exact bytes sent are signed.
+
+With ``to_customers`` each recipient's own endpoints take the address's place. Their secrets come
+with the parcel and go nowhere but into signatures, and what is wrong with one endpoint says
+nothing of the others.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -20,6 +25,7 @@ from pydantic import Field, field_validator, model_validator
 from router.messages import (
     Channel,
     Delivered,
+    Halt,
     Outcome,
     Parcel,
     Reason,
@@ -28,7 +34,7 @@ from router.messages import (
     Retry,
     Scope,
 )
-from router.sinks._contract import SinkConfig, SinkTools, SinkType
+from router.sinks._contract import Sink, SinkConfig, SinkTools, SinkType
 from router.sinks._http import QUIET_S, HttpSink, answer_text, expect, retry_after
 from router.transport import HttpOptions, HttpRequest, HttpResponse, open_client
 from router.values import Duration, FilePath, Secret
@@ -38,10 +44,23 @@ _OWN_HEADERS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature"
 
 
 class WebhookConfig(SinkConfig):
-    """Signed requests to one address, as Standard Webhooks describes them."""
+    """Signed requests to one address or to customers' own, as Standard Webhooks describes them."""
 
-    url: str = Field(
-        description="Where to send.", examples=["https://partner.example/hooks/payments"]
+    url: str | None = Field(
+        None,
+        description="Where to send; left out with `to_customers`.",
+        examples=["https://partner.example/hooks/payments"],
+    )
+    to_customers: bool = Field(
+        False,
+        description="Send to each recipient's own `endpoints` that take the event's type, signed "
+        "with their secrets.",
+    )
+    event_hosts: list[str] = Field(
+        default=[],
+        description="With `to_customers`: hosts that endpoints may have where an event brings "
+        "them, `*.` stands for every host below. Without it only the directory's are used.",
+        examples=[["hooks.acme.io", "*.acme.io"]],
     )
     secrets: list[Secret] = Field(
         default=[],
@@ -83,18 +102,47 @@ class WebhookConfig(SinkConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url: write an https address, as in https://partner.example/hook")
-        if parts.scheme == "http" and not self.allow_http:
-            raise ValueError("url: http is not encrypted; write https, or set allow_http: true")
-        if parts.username or parts.password:
-            raise ValueError("url: credentials don't belong in an address")
+        if self.to_customers:
+            if self.url is not None or self.secrets:
+                raise ValueError("to_customers: each endpoint has its own url and secrets")
+            return self
+        if self.event_hosts:
+            raise ValueError("event_hosts are for endpoints of customers; set to_customers: true")
+        if self.url is None:
+            raise ValueError("url: write an https address, or set to_customers: true")
+        if mistake := mistake_in_url(self.url, allow_http=self.allow_http):
+            raise ValueError(f"url: {mistake}")
         if not self.secrets and not self.unsigned:
             raise ValueError("secrets: none given; add one, or set unsigned: true")
         if self.secrets and self.unsigned:
             raise ValueError("unsigned: true contradicts secrets; leave one of them out")
         return self
+
+    @property
+    def address_kind(self) -> str:
+        """Customers' endpoints are addresses of recipients."""
+        return "endpoint" if self.to_customers else "request"
+
+    @property
+    def is_signed(self) -> bool:
+        return not self.unsigned
+
+
+def mistake_in_url(url: str, *, allow_http: bool) -> str | None:
+    """What keeps an address from being sent to, in words for the operator."""
+    example = "write an https address, as in https://partner.example/hook"
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return example
+    if not is_whole or parts.scheme not in ("http", "https"):
+        return example
+    if parts.scheme == "http" and not allow_http:
+        return "http is not encrypted; write https, or set allow_http: true"
+    if parts.username or parts.password:
+        return "credentials don't belong in an address"
+    return None
 
 
 def webhook_id(key: bytes) -> str:
@@ -112,8 +160,22 @@ def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) ->
 
 def request(
     config: WebhookConfig, keys: Sequence[bytes], now: float, parcel: Parcel
-) -> HttpRequest:
-    """The call for a parcel at a time (seconds since the epoch)."""
+) -> HttpRequest | Outcome:
+    """The call for a parcel at a time (seconds since the epoch), or why there can be none.
+
+    Args:
+        keys: Of the configuration; a customer's come with the parcel.
+    """
+    url = parcel.target.address if config.url is None else config.url
+    if config.url is None:
+        if mistake := mistake_in_url(url, allow_http=config.allow_http):
+            return Rejected(Reason("endpoint_invalid", mistake))
+        if not parcel.secrets and config.is_signed:
+            return Rejected(Reason("endpoint_unsigned", "the endpoint has no secret"))
+        try:
+            keys = [_signing_key(secret) for secret in parcel.secrets]
+        except ValueError as error:
+            return Rejected(Reason("endpoint_secret", str(error)))
     message = expect(parcel, Request)
     body = message.body if message.body is not None else b""
     headers = {k: v for k, v in message.headers if k.lower() not in _OWN_HEADERS}
@@ -126,7 +188,18 @@ def request(
         headers["traceparent"] = parcel.traceparent
     if parcel.is_test:
         headers["x-router-test"] = "true"
-    return HttpRequest("POST", config.url, headers, body, config.timeout)
+    return HttpRequest("POST", url, headers, body, config.timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSink:
+    """Webhooks to customers: an endpoint that must not be connected to is its own fault alone."""
+
+    inner: HttpSink
+
+    async def send(self, parcel: Parcel) -> Outcome:
+        found = await self.inner.send(parcel)
+        return Rejected(found.reason) if isinstance(found, Halt) else found
 
 
 def outcome(response: HttpResponse, now: float) -> Outcome:
@@ -167,7 +240,7 @@ def _signing_key(secret: Secret) -> bytes:
 
 
 @asynccontextmanager
-async def _open(config: WebhookConfig, tools: SinkTools) -> AsyncGenerator[HttpSink]:
+async def _open(config: WebhookConfig, tools: SinkTools) -> AsyncGenerator[Sink]:
     keys = [_signing_key(secret) for secret in config.secrets]
     options = HttpOptions(
         connections=config.concurrency,
@@ -178,11 +251,12 @@ async def _open(config: WebhookConfig, tools: SinkTools) -> AsyncGenerator[HttpS
     )
     clock = tools.clock
     async with open_client(options) as client:
-        yield HttpSink(
+        sink = HttpSink(
             client,
             lambda parcel: request(config, keys, clock.now(), parcel),
             lambda response: outcome(response, clock.now()),
         )
+        yield CustomerSink(sink) if config.to_customers else sink
 
 
 def _channel(config: WebhookConfig) -> Channel:

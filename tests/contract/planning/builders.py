@@ -13,13 +13,14 @@ import orjson
 
 from router.authoring.rehearsal import EventRehearsal, Rehearsed, rehearse
 from router.config import Project, load_project
-from router.events import DecodeConfig, Record
+from router.events import Record
 from router.recipients import Found, Recipient, Unknown
 
 NOW = 1_767_323_045.0
 ROUTER = """\
 include: [routes/*.yaml]
-sources: {{main: {{type: file, path: events.jsonl}}}}
+sources:
+{sources}
 ledger: {{type: memory}}
 sinks:
 {sinks}
@@ -36,10 +37,15 @@ class People:
         return [self.people.get(id) or Unknown(id) for id in ids]
 
 
-def lay_out(root: Path, sinks: str, routes: str, files: Mapping[str, str] = {}) -> Path:
+SOURCES = "main: {type: file, path: events.jsonl}"
+
+
+def lay_out(
+    root: Path, sinks: str, routes: str, files: Mapping[str, str] = {}, sources: str = SOURCES
+) -> Path:
     """Writes a project; ``files`` are paths below its root."""
     written = {
-        "config/router.yaml": ROUTER.format(sinks=_indented(sinks)),
+        "config/router.yaml": ROUTER.format(sinks=_indented(sinks), sources=_indented(sources)),
         "config/routes/all.yaml": "routes:\n" + _indented(routes),
         **files,
     }
@@ -51,9 +57,11 @@ def lay_out(root: Path, sinks: str, routes: str, files: Mapping[str, str] = {}) 
     return root / "config"
 
 
-def load(root: Path, sinks: str, routes: str, files: Mapping[str, str] = {}) -> Project:
+def load(
+    root: Path, sinks: str, routes: str, files: Mapping[str, str] = {}, sources: str = SOURCES
+) -> Project:
     """The project of this text, which has no mistakes."""
-    loaded = load_project(lay_out(root, sinks, routes, files), environ={})
+    loaded = load_project(lay_out(root, sinks, routes, files, sources), environ={})
     assert loaded.project is not None, [problem.render() for problem in loaded.problems]
     return loaded.project
 
@@ -78,7 +86,8 @@ def record(
 def rehearsed(
     project: Project, *records: Record, people: Mapping[str, Recipient] = {}, now: float = NOW
 ) -> list[EventRehearsal]:
-    return anyio.run(rehearse, project, records, DecodeConfig(), People(people), now)
+    decoding = project.sources["main"].decode
+    return anyio.run(rehearse, project, records, decoding, People(people), now)
 
 
 def lines_of(

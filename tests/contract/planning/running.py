@@ -23,6 +23,7 @@ from router.recipients import Directory
 from router.sinks import KINDS, Sink, SinkConfig, SinkTools, SinkType
 from router.telemetry import Metrics
 
+PLAIN = DecodeConfig()
 Answer = Callable[[str, Parcel], Outcome]
 
 
@@ -142,6 +143,7 @@ async def run(
     *,
     until: Callable[[], bool] = lambda: True,
     reporting: Reporting | None = None,
+    decoding: DecodeConfig = PLAIN,
 ) -> Ran:
     """Reads the records, and works until all is settled and ``until`` holds."""
     letters, metrics = Letters(), Metrics("test")
@@ -160,7 +162,6 @@ async def run(
         load_kind=sent.load_kind,
     )
     digests = {name: name for name in project.sinks}
-    decoding = DecodeConfig()
     async with anyio.create_task_group() as tasks:
         await worker.start(tasks, project.sinks, digests, {"main": decoding})
         intake = worker.intake("main", decoding)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from router.messages import Delivered, Halt, InDoubt, Rejected, Request, Retry, Scope
+from router.messages import Delivered, Halt, InDoubt, Rejected, Request, Retry, Scope, Target
 from router.sandbox import Fault, Sandbox, SandboxSettings, answer, lost_answer, sandbox
+from router.values import Secret
 from tests.contract.sinks.harness import opened
 
 pytestmark = pytest.mark.anyio
@@ -111,3 +112,26 @@ async def test_tls_is_verified() -> None:
             refused = await sink.send(PAID)
     assert isinstance(refused, Retry)
     assert refused.reason.code == "certificate_invalid"
+
+
+def customers(**changes: object) -> dict[str, object]:
+    return {"to_customers": True, "allow_http": True, **changes}
+
+
+async def test_a_customers_endpoint_is_reached_with_its_own_secret() -> None:
+    async with sandbox() as box, opened("webhook", **customers(allow_private=True)) as sink:
+        there = Target(f"{box.addresses['webhook']}/hooks/acme", "endpoint")
+        secret = Secret(box.credentials["webhook_secret"])
+        assert isinstance(await sink.send(PAID, target=there, secrets=(secret,)), Delivered)
+        [received] = box.record
+    assert received.raw == BODY
+
+
+async def test_an_endpoint_inside_the_network_is_its_own_fault_alone() -> None:
+    async with sandbox() as box, opened("webhook", **customers()) as sink:
+        there = Target(f"{box.addresses['webhook']}/hooks/acme", "endpoint")
+        secret = Secret(box.credentials["webhook_secret"])
+        refused = await sink.send(PAID, target=there, secrets=(secret,))
+        assert len(box.record) == 0
+    assert isinstance(refused, Rejected)
+    assert refused.reason.code == "address_refused"

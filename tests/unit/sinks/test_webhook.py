@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from router.messages import Delivered, Rejected, Retry, Scope
+from router.messages import Delivered, Parcel, Rejected, Request, Retry, Scope, Target
 from router.sinks.webhook import WebhookConfig, outcome, request, sign, webhook_id
 from router.transport import HttpRequest, HttpResponse
+from router.values import Secret
 from tests.unit.sinks.builders import KEY, NOW, WEBHOOK_SECRET, answer, call, config, kind
 
 SECRET_KEY = base64.b64decode(WEBHOOK_SECRET.removeprefix("whsec_"))
@@ -20,7 +22,9 @@ BODY = '{"type":"order.paid","timestamp":"2026-01-02T03:04:05Z","data":{"id":"o-
 
 
 def build(body: bytes = b"{}", now: float = NOW, **changes: Any) -> HttpRequest:
-    return request(config(WebhookConfig), [SECRET_KEY], now, call(body, **changes))
+    built = request(config(WebhookConfig), [SECRET_KEY], now, call(body, **changes))
+    assert isinstance(built, HttpRequest)
+    return built
 
 
 def test_published_vector() -> None:
@@ -74,7 +78,9 @@ def test_a_message_can_not_replace_the_routers_headers() -> None:
 
 def test_without_secrets_there_is_no_signature() -> None:
     unsigned = config(WebhookConfig, secrets=[], unsigned=True)
-    assert "webhook-signature" not in request(unsigned, [], NOW, call()).headers
+    built = request(unsigned, [], NOW, call())
+    assert isinstance(built, HttpRequest)
+    assert "webhook-signature" not in built.headers
 
 
 LATER = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=90)
@@ -128,3 +134,62 @@ class TestConfig:
 
     def test_http_can_be_allowed(self) -> None:
         assert config(WebhookConfig, url="http://127.0.0.1/", allow_http=True).allow_http
+
+
+class TestCustomers:
+    URL = "https://hooks.acme.example/in"
+    OPTIONS: ClassVar = {"url": None, "secrets": [], "to_customers": True}
+
+    def parcel(self, url: str = URL, *secrets: str) -> Parcel:
+        kept = tuple(Secret(secret) for secret in secrets or (WEBHOOK_SECRET,))
+        return Parcel(
+            KEY, Request(body=b"{}"), Target(url, "endpoint"), event_time=NOW, secrets=kept
+        )
+
+    def test_an_endpoint_is_signed_for_with_its_own_secrets(self) -> None:
+        options = config(WebhookConfig, **self.OPTIONS)
+        built = request(options, [], NOW, self.parcel())
+        assert isinstance(built, HttpRequest)
+        assert built.url == self.URL
+        own = config(WebhookConfig, url=self.URL)
+        assert built == request(own, [SECRET_KEY], NOW, self.parcel())
+
+    @pytest.mark.parametrize(
+        ("url", "secrets", "code"),
+        [
+            ("http://hooks.acme.example/", [WEBHOOK_SECRET], "endpoint_invalid"),
+            ("https://user:pw@hooks.acme.example/", [WEBHOOK_SECRET], "endpoint_invalid"),
+            ("https:///in", [WEBHOOK_SECRET], "endpoint_invalid"),
+            ("https://[::1/", [WEBHOOK_SECRET], "endpoint_invalid"),
+            (URL, ["whsec_c2hvcnQ="], "endpoint_secret"),
+        ],
+    )
+    def test_what_can_not_be_sent_to_is_rejected(
+        self, url: str, secrets: list[str], code: str
+    ) -> None:
+        options = config(WebhookConfig, **self.OPTIONS)
+        refused = request(options, [], NOW, self.parcel(url, *secrets))
+        assert isinstance(refused, Rejected)
+        assert (refused.reason.code, refused.recipient_gone) == (code, False)
+
+    def test_without_a_secret_nothing_is_sent_unless_that_is_wanted(self) -> None:
+        bare = replace(self.parcel(), secrets=())
+        signed = request(config(WebhookConfig, **self.OPTIONS), [], NOW, bare)
+        assert isinstance(signed, Rejected)
+        unsigned = config(WebhookConfig, **self.OPTIONS, unsigned=True)
+        built = request(unsigned, [], NOW, bare)
+        assert isinstance(built, HttpRequest)
+        assert "webhook-signature" not in built.headers
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"url": "https://partner.example/"}, "its own url and secrets"),
+            ({"secrets": [WEBHOOK_SECRET]}, "its own url and secrets"),
+            ({"to_customers": False}, "set to_customers: true"),
+            ({"to_customers": False, "event_hosts": ["a.io"]}, "endpoints of customers"),
+        ],
+    )
+    def test_configuration(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValidationError, match=message):
+            config(WebhookConfig, **(self.OPTIONS | changes))
