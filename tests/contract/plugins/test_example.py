@@ -100,7 +100,9 @@ async def homeserver() -> AsyncGenerator[tuple[HttpProvider, str]]:
 
 async def test_the_daemon_delivers_through_it(installed: Path) -> None:
     async with homeserver() as (provider, url):
-        ran = await anyio.to_thread.run_sync(lambda: router(installed, "run", "-e", "test", MATRIX_URL=url))
+        ran = await anyio.to_thread.run_sync(
+            lambda: router(installed, "run", "-e", "test", MATRIX_URL=url)
+        )
     assert ran.returncode == 0, ran.stderr
     assert len(provider.calls) == 2
     first = orjson.loads(provider.calls[0].body)
