@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from router.delivery.job import Job
 from router.events import Event
+from router.messages import Channel
 from router.planning import Route, Ruleset, select
-from router.recipients import Endpoint, Found, Recipient, Unknown, endpoint_id, merge
+from router.recipients import Endpoint, Found, Recipient, Unknown, endpoint_id, merge, wants
 
 
 def complete(job: Job, found: Found, events: Sequence[Event], rules: Ruleset) -> bool:
@@ -26,8 +27,12 @@ def complete(job: Job, found: Found, events: Sequence[Event], rules: Ruleset) ->
     Returns:
         False: the recipient has no such endpoint any more.
     """
+    diverted = rules.divert.targets.get(Channel.REQUEST) if rules.divert else None
     for recipient in _recipients(job, found, events, rules):
         for endpoint in recipient.endpoints:
+            if diverted == job.target.address and wants(endpoint, job.event_type):
+                job.secrets = endpoint.secrets
+                return True
             if _is_same(job, endpoint):
                 job.secrets = endpoint.secrets
                 job.target = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import time
 from typing import Any
@@ -13,7 +14,18 @@ import pytest
 from router.authoring.rehearsal import Verdict
 from router.config import Project
 from router.events import DecodeConfig, Record, SecretField
-from router.messages import Delivered, InDoubt, Outcome, Parcel, Reason, Rejected, Request, Retry
+from router.messages import (
+    Channel,
+    Delivered,
+    InDoubt,
+    Outcome,
+    Parcel,
+    Reason,
+    Rejected,
+    Request,
+    Retry,
+)
+from router.planning import Divert
 from router.recipients import Endpoint, Recipient
 from router.values import Secret
 from tests.contract.planning.builders import People, lines_of, load, record
@@ -213,6 +225,18 @@ async def test_a_later_attempt_has_the_secrets_as_they_are_then(tmp_path: Path) 
     assert [(p.target.address, revealed(p)) for _, p in sent.parcels] == [
         ("https://hooks.acme.example/in", [SECRET]),
         ("https://new.example/", [ROTATED]),
+    ]
+
+
+async def test_what_is_diverted_stays_diverted(tmp_path: Path) -> None:
+    divert = Divert({Channel.REQUEST: "https://qa.example/"})
+    loaded = replace(project(tmp_path), divert=divert)
+    sent = first_then(Retry(Reason("refused")))
+    await once(loaded, invoice(), sent, accounts(endpoint()))
+
+    assert [(p.target.address, revealed(p)) for _, p in sent.parcels] == [
+        ("https://qa.example/", [SECRET]),
+        ("https://qa.example/", [SECRET]),
     ]
 
 
