@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 
 from router.config import Project
 from router.events import DecodeConfig, Event, Poison, Record, decode
@@ -112,8 +113,7 @@ async def _route(
     profiles = await directory.lookup([d.id for d in selected.drafts]) if selected.drafts else []
     planned = plan(route, event, selected.drafts, profiles, rules.divert)
     lines = list(_left_out(selected))
-    for delivery in planned.deliveries:
-        lines += _delivery(delivery, rules, now)
+    lines += _deliveries(planned.deliveries, rules, now)
     lines += [
         Rehearsed(Verdict.DEAD, f.member, reason=f.reason)
         for f in (*selected.failures, *planned.failures)
@@ -128,17 +128,26 @@ def _left_out(selected: Selected) -> Iterable[Rehearsed]:
         yield Rehearsed(Verdict.EXCLUDED, identifier, reason=Reason("except"))
 
 
-def _delivery(
-    delivery: Delivery, rules: Ruleset, now: float, condition: str = ""
-) -> Sequence[Rehearsed]:
-    lines = [_line(delivery, rules, now, condition)]
-    for fallback in delivery.fallbacks:
-        causes = " or ".join(sorted(fallback.step.causes))
-        if delivery.barred is not None and delivery.barred.code in fallback.step.causes:
-            lines += _delivery(fallback, rules, now)
+def _deliveries(
+    deliveries: Sequence[Delivery], rules: Ruleset, now: float, condition: str = ""
+) -> Iterator[Rehearsed]:
+    """Each delivery; after the last of a person's devices, what stands in for them all."""
+    last = {delivery.family: delivery.key for delivery in deliveries}
+    for delivery in deliveries:
+        yield _line(delivery, rules, now, condition)
+        if delivery.key == last[delivery.family]:
+            yield from _fallbacks(delivery, rules, now)
+
+
+def _fallbacks(delivery: Delivery, rules: Ruleset, now: float) -> Iterator[Rehearsed]:
+    for _, devices in groupby(delivery.fallbacks, key=lambda fallback: fallback.family):
+        group = list(devices)
+        causes = group[0].step.causes
+        if delivery.barred is not None and delivery.barred.code in causes:
+            yield from _deliveries(group, rules, now)
         else:
-            lines += _delivery(fallback, rules, now, f"{delivery.step.id} is {causes}")
-    return lines
+            condition = f"{delivery.step.id} is {' or '.join(sorted(causes))}"
+            yield from _deliveries(group, rules, now, condition)
 
 
 def _line(delivery: Delivery, rules: Ruleset, now: float, condition: str) -> Rehearsed:

@@ -56,7 +56,11 @@ def sent(found: list[Rehearsed]) -> list[tuple[str, str]]:
 def test_each_device_goes_through_its_platforms_sink(tmp_path: Path) -> None:
     found = lines(tmp_path, "{id: push, sink: phones}", PHONE, TABLET, BROWSER, BARE)
     assert sent(found) == [("mobile", "token-a"), ("apple", "token-b")]
-    assert {line.step for line in found} == {"push", "mail"}
+    assert [(line.step, line.verdict) for line in found] == [
+        ("push", Verdict.NOW),
+        ("push", Verdict.NOW),
+        ("mail", Verdict.IF),
+    ]
 
 
 def test_other_takes_what_no_platform_is_named_for(tmp_path: Path) -> None:
