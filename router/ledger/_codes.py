@@ -10,5 +10,6 @@ CODES: Final[dict[str, str]] = {
     "E305": "The ledger lies on a file system that loses it or can't lock it.",
     "E306": "Another process has the ledger's file.",
     "E309": "The ledger's server refuses the user, the password or the database.",
+    "E310": "The ledger's server is too old.",
 }
 """Every code this room gives."""

@@ -12,6 +12,7 @@ from router.clock import ManualClock
 from router.ledger import Ledger
 from router.ledger.memory import MemoryLedger
 from router.ledger.postgres import PostgresConfig, open_postgres
+from router.ledger.redis import RedisConfig, open_redis
 from router.ledger.sqlite import SqliteConfig, SqliteLedger, open_sqlite
 from router.values import Secret
 from tests.servers import PASSWORD, Server, fresh_name
@@ -62,6 +63,27 @@ class PostgresStore:
 
     def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
         return open_postgres(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+
+    def second_client(
+        self, ledger: Ledger, owner: str = "two"
+    ) -> AbstractAsyncContextManager[Ledger]:
+        return self.open(owner)
+
+
+@dataclass
+class RedisStore:
+    """Keys of its own on a server, with the test's clock in place of the server's."""
+
+    config: RedisConfig
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    @classmethod
+    def on(cls, server: Server, **options: Any) -> RedisStore:
+        password = Secret(PASSWORD)
+        return cls(RedisConfig(url=server.url, password=password, prefix=fresh_name(), **options))
+
+    def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
+        return open_redis(self.config, owner=owner, clock=self.clock, time=self.clock.now)
 
     def second_client(
         self, ledger: Ledger, owner: str = "two"

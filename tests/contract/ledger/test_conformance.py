@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.testing.ledgers import DurableLedgerConformance, LedgerConformance
-from tests.contract.ledger.stores import MemoryStore, PostgresStore, SqliteStore
+from tests.contract.ledger.stores import MemoryStore, PostgresStore, RedisStore, SqliteStore
 from tests.servers import Server
 
 
@@ -30,3 +30,10 @@ class TestPostgres(DurableLedgerConformance):
     @pytest.fixture
     def store(self, postgres_server: Server) -> PostgresStore:
         return PostgresStore.on(postgres_server)
+
+
+@pytest.mark.anyio
+class TestRedis(DurableLedgerConformance):
+    @pytest.fixture
+    def store(self, redis_server: Server) -> RedisStore:
+        return RedisStore.on(redis_server)

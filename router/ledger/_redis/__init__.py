@@ -1,0 +1,1 @@
+"""What the kind ``redis`` is made of: its connection, and the operations as scripts."""

@@ -1,0 +1,530 @@
+-- Rows: `row:KEY` is a row as MessagePack, `blob:KEY` its message. Beside them stand
+--   ready:SINK    what may be handed out, by when; members sort like row numbers
+--   order:SCOPE   open rows of an order scope, by sequence
+--   waiting:KEY   keys of the rows that wait on a family
+--   open, dead    keys of open rows, and of dead ones, in order
+--   ended         keys of final rows, by when they last changed
+--   tally, bytes  counts by kind, state and sink
+
+-- Fields of a row; SIZE is its message's, false without one.
+local KEY, KIND, STATE, SINK, EPOCH, OWNER, LEASE_UNTIL, DUE = 1, 2, 3, 4, 5, 6, 7, 8
+local ATTEMPTS, FIRST_AT, EXPIRES_AT, FAMILY, WAIT_ON, WAITS_FOR = 9, 10, 11, 12, 13, 14
+local STARTS_ON, ORDER_SCOPE, SEQ, CANCEL_SCOPE, EVENT_TIME, EVENT_HASH = 15, 16, 17, 18, 19, 20
+local REASON, REASON_TEXT, UPDATED, DOUBTFUL, SIZE, NUMBER = 22, 23, 24, 25, 26, 27
+
+local FINAL = {delivered = true, suppressed = true, dead = true}
+local CHUNK = 500
+
+local rows = {}      -- as stored, or as they stand by now; false: there is none
+local counts = {}    -- changes of the tally
+local sizes = {}
+local lowest = {}    -- of each order scope that was touched, before it was; false: none
+local last_number
+
+-- The store ------------------------------------------------------------------------------------
+
+local function get(key)
+  local row = rows[key]
+  if row == nil then
+    local stored = call('GET', prefix .. 'row:' .. key)
+    row = stored and cmsgpack.unpack(stored)
+    rows[key] = row
+  end
+  return row
+end
+
+local function copy(row)
+  local new = {}
+  for i = 1, NUMBER do
+    new[i] = row[i]
+  end
+  return new
+end
+
+local function count(row, sign)
+  local name = row[KIND] .. '|' .. row[STATE] .. '|' .. row[SINK]
+  counts[name] = (counts[name] or 0) + sign
+  sizes[name] = (sizes[name] or 0) + sign * (row[SIZE] or 0)
+end
+
+local function is_ordered(row)
+  return row[ORDER_SCOPE] and row[SEQ]
+end
+
+local function lowest_of(scope)
+  return tonumber(call('ZRANGE', prefix .. 'order:' .. scope, 0, 0, 'WITHSCORES')[2] or nil)
+end
+
+local function member(row)
+  return string.format('%016x', row[NUMBER]) .. row[KEY]
+end
+
+-- When the schedule may hand out a row that heads its order scope; nil: not by itself.
+local function ready_at(row)
+  if row[STATE] == 'claimed' then
+    return row[SIZE] and row[LEASE_UNTIL] or nil
+  end
+  return not FINAL[row[STATE]] and row[DUE] or nil
+end
+
+local function unindex(row)
+  count(row, -1)
+  if FINAL[row[STATE]] then
+    call('ZREM', prefix .. 'ended', row[KEY])
+    if row[STATE] == 'dead' then
+      call('ZREM', prefix .. 'dead', row[KEY])
+    end
+    return
+  end
+  if ready_at(row) then
+    call('ZREM', prefix .. 'ready:' .. row[SINK], member(row))
+  end
+  if row[STATE] == 'waiting' and row[WAIT_ON] then
+    call('SREM', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
+  end
+end
+
+-- Rows of an order scope are not ready before its heads are mended.
+local function index(row)
+  count(row, 1)
+  if FINAL[row[STATE]] then
+    call('ZADD', prefix .. 'ended', number(row[UPDATED]), row[KEY])
+    if row[STATE] == 'dead' then
+      call('ZADD', prefix .. 'dead', 0, row[KEY])
+    end
+    return
+  end
+  local at = ready_at(row)
+  if at and not is_ordered(row) then
+    call('ZADD', prefix .. 'ready:' .. row[SINK], number(at), member(row))
+  end
+  if row[STATE] == 'waiting' and row[WAIT_ON] then
+    call('SADD', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
+  end
+end
+
+local function touch(row, was_open, is_open)
+  if not is_ordered(row) then
+    return
+  end
+  local scope = row[ORDER_SCOPE]
+  if lowest[scope] == nil then
+    lowest[scope] = lowest_of(scope) or false
+  end
+  if is_open and not was_open then
+    call('ZADD', prefix .. 'order:' .. scope, number(row[SEQ]), member(row))
+  elseif was_open and not is_open then
+    call('ZREM', prefix .. 'order:' .. scope, member(row))
+  end
+end
+
+-- Writes a row. `blob` is its message where that is new, nil where it stays as it is.
+local function put(row, blob)
+  local old = get(row[KEY])
+  if old then
+    row[NUMBER] = old[NUMBER]
+    unindex(old)
+  else
+    last_number = (last_number or tonumber(call('GET', prefix .. 'number') or '0')) + 1
+    row[NUMBER] = last_number
+  end
+  local was_open, is_open = old and not FINAL[old[STATE]], not FINAL[row[STATE]]
+  touch(row, was_open, is_open)
+  if is_open and not was_open then
+    call('ZADD', prefix .. 'open', 0, row[KEY])
+  elseif was_open and not is_open then
+    call('ZREM', prefix .. 'open', row[KEY])
+  end
+  if blob and row[SIZE] then
+    call('SET', prefix .. 'blob:' .. row[KEY], blob)
+  elseif old and old[SIZE] and not row[SIZE] then
+    call('DEL', prefix .. 'blob:' .. row[KEY])
+  end
+  index(row)
+  rows[row[KEY]] = row
+  call('SET', prefix .. 'row:' .. row[KEY], cmsgpack.pack(row))
+end
+
+local function remove(row)
+  local is_open = not FINAL[row[STATE]]
+  unindex(row)
+  touch(row, is_open, false)
+  if is_open then
+    call('ZREM', prefix .. 'open', row[KEY])
+  end
+  rows[row[KEY]] = false
+  call('DEL', prefix .. 'row:' .. row[KEY], prefix .. 'blob:' .. row[KEY])
+end
+
+local function mend_sequence(scope, seq, heads)
+  local members = call(
+    'ZRANGE', prefix .. 'order:' .. scope, number(seq), number(seq), 'BYSCORE')
+  for _, name in ipairs(members) do
+    local row = get(name:sub(17))
+    local at = ready_at(row)
+    if at and heads then
+      call('ZADD', prefix .. 'ready:' .. row[SINK], number(at), name)
+    else
+      call('ZREM', prefix .. 'ready:' .. row[SINK], name)
+    end
+  end
+end
+
+-- Makes the rows that head each touched scope ready, and the former heads wait.
+local function mend()
+  for scope, before in pairs(lowest) do
+    local head = lowest_of(scope)
+    if head then
+      mend_sequence(scope, head, true)
+      if before and before > head then
+        mend_sequence(scope, before, false)
+      end
+    end
+  end
+end
+
+local function finish()
+  mend()
+  if last_number then
+    call('SET', prefix .. 'number', number(last_number))
+  end
+  for name, change in pairs(counts) do
+    if change ~= 0 then
+      call('HINCRBY', prefix .. 'tally', name, change)
+    end
+    if sizes[name] ~= 0 then
+      call('HINCRBY', prefix .. 'bytes', name, sizes[name])
+    end
+  end
+end
+
+local function is_behind(row)
+  local first = is_ordered(row) and lowest_of(row[ORDER_SCOPE])
+  return first and first < row[SEQ]
+end
+
+-- What becomes of a row ------------------------------------------------------------------------
+
+-- `due` and size of a row that nobody holds: the message goes with its end, but the dead keep it.
+local function rest(row)
+  if FINAL[row[STATE]] then
+    row[DUE] = false
+    if row[STATE] ~= 'dead' then
+      row[SIZE] = false
+    end
+  elseif not row[DUE] and row[STATE] == 'scheduled' then
+    row[DUE] = now
+  end
+  row[OWNER], row[LEASE_UNTIL], row[DOUBTFUL], row[UPDATED] = false, false, false, now
+end
+
+local function held(row, until_)
+  local new = copy(row)
+  new[DOUBTFUL] = row[DOUBTFUL] or row[STATE] == 'claimed'
+  new[STATE], new[EPOCH] = 'claimed', row[EPOCH] + 1
+  new[OWNER], new[LEASE_UNTIL], new[UPDATED] = given.owner, until_, now
+  return new
+end
+
+local function insert(row, blob)
+  rest(row)
+  put(row, blob)
+end
+
+local function merge(stored, row, blob)
+  local new = copy(stored)
+  new[STATE], new[DUE], new[ATTEMPTS] = row[STATE], row[DUE], row[ATTEMPTS]
+  new[REASON], new[REASON_TEXT] = row[REASON], row[REASON_TEXT]
+  new[SINK] = row[SINK] ~= '' and row[SINK] or stored[SINK]
+  new[FIRST_AT] = row[FIRST_AT] or stored[FIRST_AT]
+  new[EXPIRES_AT] = row[EXPIRES_AT] or stored[EXPIRES_AT]
+  new[SIZE] = row[SIZE] or stored[SIZE]
+  rest(new)
+  put(new, blob)
+end
+
+-- Claims ---------------------------------------------------------------------------------------
+
+local function is_cancelled(row)
+  if not row[CANCEL_SCOPE] then
+    return false
+  end
+  for _, packed in ipairs(call('HVALS', prefix .. 'fact:' .. row[CANCEL_SCOPE])) do
+    local mark = cmsgpack.unpack(packed)
+    local at = tonumber(mark[VALUE])
+    if at and is_live(mark[UNTIL]) and at >= row[EVENT_TIME] then
+      return true
+    end
+  end
+  return false
+end
+
+local function claim(row, blob)
+  local lease_until = now + given.lease
+  local stored = get(row[KEY])
+  if not stored then
+    if is_cancelled(row) then
+      return {'cancelled'}
+    elseif is_behind(row) then
+      return {'behind'}
+    end
+    row[STATE], row[EPOCH], row[OWNER], row[LEASE_UNTIL] = 'claimed', 1, given.owner, lease_until
+    row[DUE], row[DOUBTFUL], row[UPDATED] = false, false, now
+    put(row, blob)
+    return {'granted', 1}
+  elseif stored[STATE] ~= 'claimed' then
+    local a, b = stored[EVENT_HASH], row[EVENT_HASH]
+    return {'done', stored[STATE], a ~= '' and b ~= '' and a ~= b}
+  elseif stored[LEASE_UNTIL] and stored[LEASE_UNTIL] > now then
+    return {'held', stored[LEASE_UNTIL]}
+  elseif is_behind(stored) then
+    return {'behind'}
+  end
+  put(held(stored, lease_until))
+  return {'doubtful', stored[EPOCH] + 1, stored[ATTEMPTS]}
+end
+
+function operations.claim()
+  local answers = {}
+  for i, asked in ipairs(given.rows) do
+    answers[i] = claim(asked[1], asked[2])
+  end
+  return answers
+end
+
+-- Settlements ----------------------------------------------------------------------------------
+
+local function settled(stored, row)
+  local state = row[STATE]
+  if not stored then
+    return 'ok'
+  elseif FINAL[stored[STATE]] or row[EPOCH] == 0 then
+    return stored[STATE] == state and 'same' or 'stale'
+  elseif row[EPOCH] ~= stored[EPOCH] then
+    return state == 'delivered' and 'ok' or 'stale'
+  end
+  return stored[STATE] == state and 'same' or 'ok'
+end
+
+local function shares_cause(row, causes)
+  for cause in row[STARTS_ON]:gmatch('[^,]+') do
+    if causes[cause] then
+      return true
+    end
+  end
+  return false
+end
+
+local function wake(family, starts, causes)
+  local dropped = {}
+  for _, key in ipairs(call('SMEMBERS', prefix .. 'waiting:' .. family)) do
+    local row = copy(get(key))
+    row[UPDATED] = now
+    if not starts or not shares_cause(row, causes) then
+      row[STATE], row[DUE], row[SIZE] = 'suppressed', false, false
+      row[REASON], row[REASON_TEXT] = given.not_needed[1], given.not_needed[2]
+      dropped[#dropped + 1] = row[FAMILY] or nil
+    elseif row[WAITS_FOR] > 1 then
+      row[WAITS_FOR] = row[WAITS_FOR] - 1
+    else
+      row[STATE], row[WAITS_FOR], row[DUE] = 'scheduled', 0, now
+    end
+    put(row)
+  end
+  for _, next_family in ipairs(dropped) do
+    wake(next_family, false)
+  end
+end
+
+local function settle(settlement)
+  local row, blob, waiters, causes, follow_ups = unpack(settlement)
+  local stored = get(row[KEY])
+  local answer = settled(stored, row)
+  if answer ~= 'ok' then
+    return answer
+  end
+  if stored then
+    merge(stored, row, blob)
+  else
+    insert(row, blob)
+  end
+  for _, follow_up in ipairs(follow_ups) do
+    if not get(follow_up[1][KEY]) then
+      insert(follow_up[1], follow_up[2])
+    end
+  end
+  local family = get(row[KEY])[FAMILY]
+  if waiters ~= 'keep' and family then
+    local named = {}
+    for _, cause in ipairs(causes) do
+      named[cause] = true
+    end
+    wake(family, waiters == 'start', named)
+  end
+  return answer
+end
+
+function operations.settle()
+  local answers = {}
+  for i, settlement in ipairs(given.settlements) do
+    answers[i] = settle(settlement)
+  end
+  return answers
+end
+
+-- Schedule -------------------------------------------------------------------------------------
+
+-- The keys of what is ready for a sink and of a wanted kind, as {time, member}.
+local function find_ready(found, sink, most, kinds)
+  local left, start = most, 0
+  while left > 0 do
+    local ready = call(
+      'ZRANGE', prefix .. 'ready:' .. sink, '-inf', number(now), 'BYSCORE',
+      'LIMIT', start, left, 'WITHSCORES')
+    for i = 1, #ready, 2 do
+      if not kinds or kinds[get(ready[i]:sub(17))[KIND]] then
+        found[#found + 1] = {tonumber(ready[i + 1]), ready[i]}
+        left = left - 1
+      end
+    end
+    start = start + #ready / 2
+    if #ready == 0 then
+      return
+    end
+  end
+end
+
+function operations.due()
+  local kinds
+  if given.kinds then
+    kinds = {}
+    for _, kind in ipairs(given.kinds) do
+      kinds[kind] = true
+    end
+  end
+  local found = {}
+  for _, wanted in ipairs(given.wanted) do
+    find_ready(found, wanted[1], wanted[2], kinds)
+  end
+  table.sort(found, function(a, b)
+    return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
+  end)
+  local taken = {}
+  for i, entry in ipairs(found) do
+    local row = get(entry[2]:sub(17))
+    local new = held(row, now + given.lease)
+    put(new)
+    local shown = copy(new)
+    shown[STATE] = row[STATE]
+    taken[i] = {shown, row[SIZE] and call('GET', prefix .. 'blob:' .. row[KEY])}
+  end
+  return taken
+end
+
+function operations.next_due()
+  local first = false
+  for _, sink in ipairs(given.sinks) do
+    local at = tonumber(call('ZRANGE', prefix .. 'ready:' .. sink, 0, 0, 'WITHSCORES')[2] or nil)
+    if at and (not first or at < first) then
+      first = at
+    end
+  end
+  return first
+end
+
+local function release(key, epoch)
+  local row = get(key)
+  if not row or row[STATE] ~= 'claimed' or row[EPOCH] ~= epoch or row[OWNER] ~= given.owner then
+    return
+  end
+  local new = copy(row)
+  if row[DOUBTFUL] then
+    new[OWNER], new[LEASE_UNTIL], new[UPDATED] = false, now, now
+  elseif row[ATTEMPTS] == 0 and not row[SIZE] and not row[DUE] then
+    return remove(row)
+  else
+    new[STATE], new[DUE] = 'scheduled', now
+    rest(new)
+  end
+  put(new)
+end
+
+function operations.release()
+  for _, claimed in ipairs(given.claims) do
+    release(claimed[1], claimed[2])
+  end
+end
+
+function operations.reschedule()
+  local answers = {}
+  for i, key in ipairs(given.keys) do
+    local row = get(key)
+    answers[i] = row and row[STATE] == 'dead' and row[SIZE] and true or false
+    if answers[i] then
+      local new = copy(row)
+      new[STATE], new[EPOCH], new[DUE] = 'scheduled', row[EPOCH] + 1, given.due
+      new[ATTEMPTS], new[FIRST_AT], new[UPDATED] = 0, false, now
+      new[REASON], new[REASON_TEXT] = false, false
+      put(new)
+    end
+  end
+  return answers
+end
+
+-- Ends the leases of an owner's claims.
+function operations.end_claims()
+  for _, key in ipairs(given.keys) do
+    local row = get(key)
+    if row and row[STATE] == 'claimed' and row[OWNER] == given.owner and row[LEASE_UNTIL] > now then
+      local new = copy(row)
+      new[LEASE_UNTIL] = now
+      put(new)
+    end
+  end
+end
+
+-- Looking, upkeep ------------------------------------------------------------------------------
+
+function operations.lookup()
+  local found = {}
+  for i, key in ipairs(given.keys) do
+    local row = get(key)
+    found[i] = row and {row, row[SIZE] and call('GET', prefix .. 'blob:' .. key)} or false
+  end
+  return found
+end
+
+-- A chunk of the keys of open, dead or final rows, from a key or a rank on.
+function operations.keys()
+  if given.index == 'ended' then
+    return call('ZRANGE', prefix .. 'ended', given.from, given.from + CHUNK - 1)
+  end
+  local from = given.from and '(' .. given.from or '-'
+  return call('ZRANGE', prefix .. given.index, from, '+', 'BYLEX', 'LIMIT', 0, CHUNK)
+end
+
+-- How many final rows last changed before a time: the rank of the first that changed since.
+function operations.rank()
+  return call('ZCOUNT', prefix .. 'ended', '-inf', '(' .. number(given.since))
+end
+
+-- Drops a chunk of final rows last changed before a time; how many.
+function operations.purge()
+  local ended = call(
+    'ZRANGE', prefix .. 'ended', '-inf', '(' .. number(given.older_than), 'BYSCORE',
+    'LIMIT', 0, CHUNK)
+  for _, key in ipairs(ended) do
+    remove(get(key))
+  end
+  return #ended
+end
+
+function operations.stats()
+  local counted = {}
+  local tally = call('HGETALL', prefix .. 'tally')
+  for i = 1, #tally, 2 do
+    local size = call('HGET', prefix .. 'bytes', tally[i])
+    counted[#counted + 1] = {tally[i], tonumber(tally[i + 1]), tonumber(size or '0')}
+  end
+  return {counted, now}
+end

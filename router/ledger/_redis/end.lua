@@ -1,0 +1,4 @@
+
+local answer = operations[ARGV[1]]()
+finish()
+return cmsgpack.pack(answer)

@@ -1,0 +1,153 @@
+-- Facts: `fact:SCOPE` is a hash of its members, `scopes` all scopes in order, `fact-ends` the
+-- facts that end, by when. Progress: a hash.
+
+local GRANTED, REFUSED = 'granted', 'refused'
+local CHUNK = 1000
+
+local function place(scope, member)
+  return cmsgpack.pack({scope, member})
+end
+
+local function put(scope, member, fact)
+  call('HSET', prefix .. 'fact:' .. scope, member, cmsgpack.pack(fact))
+  call('ZADD', prefix .. 'scopes', 0, scope)
+  if fact[UNTIL] then
+    call('ZADD', prefix .. 'fact-ends', number(fact[UNTIL]), place(scope, member))
+  else
+    call('ZREM', prefix .. 'fact-ends', place(scope, member))
+  end
+end
+
+local function drop(scope, member)
+  local scope_key = prefix .. 'fact:' .. scope
+  local dropped = call('HDEL', scope_key, member)
+  call('ZREM', prefix .. 'fact-ends', place(scope, member))
+  if call('EXISTS', scope_key) == 0 then
+    call('ZREM', prefix .. 'scopes', scope)
+  end
+  return dropped
+end
+
+-- Every fact of a scope for which `wanted(fact)` holds, added to a list.
+local function collect(found, scope, wanted)
+  local members = call('HGETALL', prefix .. 'fact:' .. scope)
+  for i = 1, #members, 2 do
+    local fact = cmsgpack.unpack(members[i + 1])
+    if wanted(fact) then
+      found[#found + 1] = {scope, members[i], fact[VALUE], fact[UNTIL], fact[AT], fact[BLOB]}
+    end
+  end
+end
+
+function operations.facts()
+  local found = {}
+  for _, scope in ipairs(given.scopes) do
+    collect(found, scope, function(fact) return is_live(fact[UNTIL]) end)
+  end
+  return found
+end
+
+function operations.changes()
+  local found = {}
+  local first = '[' .. given.prefix
+  local last = given.prefix == '' and '+' or '(' .. given.prefix .. '\255'
+  for _, scope in ipairs(call('ZRANGEBYLEX', prefix .. 'scopes', first, last)) do
+    collect(found, scope, function(fact) return fact[AT] >= given.since end)
+  end
+  return found
+end
+
+function operations.put_facts()
+  for _, new in ipairs(given.facts) do
+    local scope, member = new[1], new[2]
+    local fact = {new[3], new[4], now, new[5]}
+    local stored = scope:sub(1, 7) == 'cancel:' and fact_of(scope, member)
+    if stored then  -- a cancel mark only ever grows
+      local old, value = tonumber(stored[VALUE]), tonumber(fact[VALUE])
+      if old and (not value or old > value) then
+        fact[VALUE] = stored[VALUE]
+      end
+      if fact[UNTIL] then
+        fact[UNTIL] = stored[UNTIL] and math.max(fact[UNTIL], stored[UNTIL])
+      end
+    end
+    put(scope, member, fact)
+  end
+end
+
+function operations.drop_facts()
+  for _, gone in ipairs(given.members) do
+    drop(gone[1], gone[2])
+  end
+end
+
+function operations.admit()
+  local verdicts = {}
+  for i, ask in ipairs(given.asks) do
+    local bucket, member, limit, window = ask[1], ask[2], ask[3], ask[4]
+    local taken = 0
+    local members = call('HVALS', prefix .. 'fact:' .. bucket)
+    for _, packed in ipairs(members) do
+      local fact = cmsgpack.unpack(packed)
+      if fact[VALUE] == GRANTED and fact[AT] > now - window and is_live(fact[UNTIL]) then
+        taken = taken + 1
+      end
+    end
+    local stored = fact_of(bucket, member)
+    local granted
+    if stored and is_live(stored[UNTIL]) then
+      granted = stored[VALUE] == GRANTED
+    else
+      granted = taken < limit
+      taken = granted and taken + 1 or taken
+      put(bucket, member, {granted and GRANTED or REFUSED, now + window, now, false})
+    end
+    verdicts[i] = {granted, taken}
+  end
+  return verdicts
+end
+
+function operations.take()
+  local scope, n, per_second, burst = given.scope, given.n, given.per_second, given.burst
+  local stored = fact_of(scope, '')
+  local tokens, at = burst, now
+  if stored and is_live(stored[UNTIL]) then
+    local had, since = stored[VALUE]:match('(%S+) (%S+)')
+    tokens, at = tonumber(had), tonumber(since)
+  end
+  tokens = math.min(burst, tokens + math.max(0, now - at) * per_second) - n
+  at = math.max(now, at)
+  local full_at = at + math.max(0, burst - tokens) / per_second
+  put(scope, '', {number(tokens) .. ' ' .. number(at), full_at, at, false})
+  return math.max(0, -tokens / per_second)
+end
+
+function operations.progress()
+  local found = {}
+  for i, field in ipairs(given.fields) do
+    local offset = call('HGET', prefix .. 'progress', field)
+    found[i] = offset and tonumber(offset)
+  end
+  return found
+end
+
+function operations.put_progress()
+  for _, new in ipairs(given.offsets) do
+    local field, offset = new[1], new[2]
+    local stored = call('HGET', prefix .. 'progress', field)
+    if not stored or tonumber(stored) < offset then
+      call('HSET', prefix .. 'progress', field, number(offset))
+    end
+  end
+end
+
+-- Drops facts that have ended, a chunk of them; how many.
+function operations.purge()
+  local ended = call(
+    'ZRANGE', prefix .. 'fact-ends', '-inf', number(now), 'BYSCORE', 'LIMIT', 0, CHUNK)
+  for _, packed in ipairs(ended) do
+    local fact = cmsgpack.unpack(packed)
+    drop(fact[1], fact[2])
+  end
+  return #ended
+end
