@@ -100,6 +100,20 @@ class Kinds:
         """Built-in kinds and those of installed plugins, sorted."""
         return sorted({*_modules(self.package), *(self.plugins.names() if self.plugins else ())})
 
+    def usable(self) -> list[str]:
+        """Built-in kinds, and those of plugins that can be imported, sorted."""
+        return sorted({*self.names(), *(name for name in self._added() if self._can_load(name))})
+
+    def _added(self) -> list[str]:
+        return [name for name in self.all_names() if not self.is_built_in(name)]
+
+    def _can_load(self, name: str) -> bool:
+        try:
+            self.load(name)
+        except ImportError:
+            return False
+        return True
+
     def is_built_in(self, name: str) -> bool:
         return name in _modules(self.package)
 

@@ -1,7 +1,7 @@
 """JSON Schemas of the configuration files, for editors.
 
-Components and settings come from their pydantic models, so that schema and validation never
-disagree; routes and conditions, which have parsers of their own, are described here.
+Components (those of installed plugins too) and settings come from their pydantic models, so that
+schema and validation never disagree; routes and conditions, which have parsers of their own, are described here.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ def _overlay() -> Schema:
     properties = _plain_sections()
     for section, (kinds, text) in _COMPONENTS.items():
         options: Schema = {}
-        for name in kinds.names():
+        for name in kinds.usable():
             options |= definitions[_definition_name(section, name)]["properties"]
-        options["type"] = {"enum": kinds.names(), "description": "Another type replaces it whole."}
+        options["type"] = {"enum": kinds.usable(), "description": "Another type replaces it whole."}
         one: Schema = {"type": "object", "properties": options, "additionalProperties": False}
         if section in _NAMED:
             one = {"type": "object", "additionalProperties": one}
@@ -205,7 +205,7 @@ def _plain_sections() -> dict[str, Schema]:
 
 def _component(section: str, kinds: Kinds) -> Schema:
     """Chosen by ``type``, as the loader does."""
-    names = kinds.names()
+    names = kinds.usable()
     return {
         "type": "object",
         "required": ["type"],
@@ -232,7 +232,7 @@ def _definitions() -> dict[str, Schema]:
     """Every model, the components' own under ``section.kind``."""
     models: dict[str, type[BaseModel]] = dict(SETTINGS)
     for section, (kinds, _) in _COMPONENTS.items():
-        for name in kinds.names():
+        for name in kinds.usable():
             models[_definition_name(section, name)] = kinds.load(name).config
     references, generated = models_json_schema(
         [(model, "validation") for model in models.values()], ref_template="#/$defs/{model}"

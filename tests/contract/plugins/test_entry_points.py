@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from router.authoring.schema import schema
 from router.config import Loaded, load_project
 from router.directories import KINDS as DIRECTORIES
 from router.kinds import BrokenPlugin, UnknownKind
@@ -256,3 +257,13 @@ def test_a_broken_filter_is_one_problem_where_it_is_used(site: Site, text: str, 
         f'chat.html:1:18: error T123: filter "{site.filter}" can\'t be loaded: '
         f"plugin acme_words:shout of acme-words 1.2 {why}"
     )
+
+
+def test_the_schema_for_editors_knows_plugins_that_can_be_used(site: Site) -> None:
+    install_pager(site)
+    site.install("acme-horn", {"router.sinks": {"horn": "acme_horn:SINK"}}, acme_horn="SINK = 1")
+    described = schema("router")
+    kinds = described["properties"]["sinks"]["additionalProperties"]["properties"]["type"]
+    assert "'pager'" in str(kinds)
+    assert "'horn'" not in str(kinds)
+    assert "region" in described["$defs"]["sinks.pager"]["properties"]
