@@ -1,7 +1,8 @@
 """JSON Schemas of the configuration files, for editors.
 
 Components (those of installed plugins too) and settings come from their pydantic models, so that
-schema and validation never disagree; routes and conditions, which have parsers of their own, are described here.
+schema and validation never disagree; routes and conditions, which have parsers of their own, are
+described here.
 """
 
 from __future__ import annotations
