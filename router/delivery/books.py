@@ -38,6 +38,12 @@ def book_new(account: Account, row: Row) -> None:
         account.scheduled("waiting" if row.state is State.WAITING else "fallback")
 
 
+def book_lost(account: Account, row: Row) -> None:
+    """Enters the end of a delivery that was under way in a process which is gone."""
+    account.planned()
+    book_exit(account, row)
+
+
 def book_exit(account: Account, row: Row) -> None:
     """Enters how a delivery left the worker's hands."""
     match row.state:

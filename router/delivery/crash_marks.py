@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, final
 
@@ -18,11 +18,12 @@ import orjson
 
 from router.delivery.watched import WatchedLedger
 from router.events import Record, TopicPartition
-from router.ledger import Fact
+from router.ledger import Doubtful, Fact, Row, State
 
 log = logging.getLogger("router.delivery")
 
 _MOST_DEATHS = 3
+_PAGE = 500
 
 
 class WorkStage(StrEnum):
@@ -156,6 +157,25 @@ class CrashMarks:
 
 _CLEAN = "clean"
 _OPEN = "open"
+
+
+async def claims_left(ledger: WatchedLedger, record: Record, lease: float) -> list[Row]:
+    """Claims that processes which died left on a record's deliveries, held by us from here on.
+
+    Only its record could have brought them to an end.
+    """
+    claimed: list[Row] = []
+    while page := await ledger.rows(
+        state=State.CLAIMED, after=claimed[-1].key if claimed else None, limit=_PAGE
+    ):
+        claimed += page
+    left = [row for row in claimed if row.position == record.position and row.blob is None]
+    claims = await ledger.claim(left, lease) if left else []
+    return [
+        replace(row, epoch=claim.epoch)
+        for row, claim in zip(left, claims, strict=True)
+        if isinstance(claim, Doubtful)
+    ]
 
 
 def _member(place: TopicPartition) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
 import anyio
 
 from router.clock import Clock
-from router.delivery.crash_marks import CrashMarks, WorkStage
+from router.delivery.books import book_lost
+from router.delivery.crash_marks import CrashMarks, WorkStage, claims_left
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
 from router.delivery.offsets import Offsets, Ticket
@@ -46,6 +47,7 @@ _CHUNK = 500
 _COMMIT_S = 3.0
 _DOWN_WAIT_S = 0.5
 _LOOK_S = 0.005
+_BURY_LEASE_S = 30.0
 
 _CRASHED = Reason("crashed", "the process died three times in a row while it worked on it")
 _BEYOND_WINDOW = Reason("beyond_window", "settled before, too long ago to recognise a repeat")
@@ -272,7 +274,7 @@ class Intake:
         """A record that may be what kills the process: nothing else is under way meanwhile."""
         if self._marks.is_deadly(record):
             log.error("%s is dead-lettered unprocessed: %s", record.position, _CRASHED)
-            self._bury(Poison(record, _CRASHED), ticket, "crashed")
+            await self._bury_deadly(record, ticket)
             ticket.release()
         else:
             await self._insist(lambda: self._marks.enter(record, WorkStage.PLAN))
@@ -282,6 +284,16 @@ class Intake:
         while ticket.is_current and not ticket.is_closed:
             await self._clock.sleep(_LOOK_S)
         self._marks.leave(record)
+
+    async def _bury_deadly(self, record: Record, ticket: Ticket) -> None:
+        self._bury(Poison(record, _CRASHED), ticket, "crashed")
+        for row in await self._insist(lambda: claims_left(self._ledger, record, _BURY_LEASE_S)):
+            dead = replace(row, state=State.DEAD, reason=_CRASHED)
+            account = self._metrics.route("").sink(row.sink)
+            ticket.hold()
+            self._settler.write(
+                Settle(dead), ticket, done=lambda _, a=account, r=dead: book_lost(a, r)
+            )
 
     async def _take(self, record: Record, ticket: Ticket, plans: _Plans) -> None:
         incoming = self._decode(record, plans)

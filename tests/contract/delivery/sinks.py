@@ -33,7 +33,7 @@ class Provider:
         answers: To give, one a send; then ``always``.
         accepted: Keys of messages that were taken, in order; a lost answer counts too.
         sent: Every attempt's parcel.
-        gate: While set and not open, sends hang.
+        hangs: Until it is set, sends hang; only those that ``hangs_on`` names.
         opens: How often the sink was opened; ``refuses`` openings fail first.
     """
 
@@ -43,6 +43,7 @@ class Provider:
     accepted: list[bytes] = field(default_factory=list[bytes])
     sent: list[Parcel] = field(default_factory=list[Parcel])
     hangs: anyio.Event | None = None
+    hangs_on: Callable[[Parcel], bool] = lambda _: True
     seconds: float = 0.0
     opens: int = 0
     closes: int = 0
@@ -57,7 +58,7 @@ class Provider:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             self.sent.append(parcel)
-            if self.hangs is not None:
+            if self.hangs is not None and self.hangs_on(parcel):
                 await self.hangs.wait()
             if self.seconds:
                 await anyio.sleep(self.seconds)

