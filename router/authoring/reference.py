@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from inspect import cleandoc
@@ -168,6 +169,33 @@ def _components(title: str, kinds: Kinds, base: type[BaseModel] | None, text: st
             yield from (*_table(own), "")
 
 
+# Sinks -----------------------------------------------------------------------------------------
+
+_MARKED = re.compile(
+    r"(?P<start><!-- options: (?P<kind>[\w ]+) -->\n).*?(?P<end><!-- end of options -->)", re.DOTALL
+)
+EVERY_SINK = "every sink"
+
+
+def with_options(page: str) -> str:
+    """A page that people wrote, with the tables between its marks as the models are now.
+
+    ``<!-- options: KIND -->`` and ``<!-- end of options -->`` stand around the options of one type
+    of sink, or, with the kind ``every sink``, around those that all have.
+    """
+    return _MARKED.sub(lambda m: f"{m['start']}{_options_table(m['kind'])}{m['end']}", page)
+
+
+def _options_table(kind: str) -> str:
+    shared = options_of(SinkConfig, but=frozenset({"type"}))
+    if kind == EVERY_SINK:
+        options = shared
+    else:
+        found = options_of(sinks.KINDS.load(kind).config, but=frozenset({"type"}))
+        options = [option for option in found if option not in shared]
+    return "\n".join(["", *_table(options), "", ""])
+
+
 def _table(options: Any) -> Iterator[str]:
     yield "| option | type | default | what |"
     yield "|---|---|---|---|"
@@ -254,12 +282,15 @@ PAGES: Mapping[str, Callable[[], str]] = {
 """Page to what writes it."""
 
 
-def write(folder: Path) -> None:
-    """Writes every page."""
+def write(docs: Path) -> None:
+    """Writes every page of the reference, and the tables in the pages about sinks."""
+    folder = docs / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (folder / name).write_text(page().rstrip("\n") + "\n", "utf-8")
+    for path in (docs / "sinks").glob("*.md"):
+        path.write_text(with_options(path.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

@@ -8,15 +8,29 @@ from pathlib import Path
 import pytest
 
 from router.authoring.meanings import TABLES, meanings
-from router.authoring.reference import PAGES
+from router.authoring.reference import EVERY_SINK, PAGES, with_options
 from router.authoring.schema import FILES, Kind, schema_text
+from router.sinks import KINDS
 
 ROOT = Path(__file__).parents[3]
+SINKS = sorted((ROOT / "docs/sinks").glob("*.md"))
 
 
 @pytest.mark.parametrize(("name", "page"), PAGES.items(), ids=PAGES)
 def test_reference_page_is_current(name: str, page: Callable[[], str]) -> None:
     assert (ROOT / "docs/reference" / name).read_text("utf-8") == page().rstrip("\n") + "\n"
+
+
+@pytest.mark.parametrize("page", SINKS, ids=lambda path: path.stem)
+def test_options_in_the_page_of_a_sink_are_current(page: Path) -> None:
+    text = page.read_text("utf-8")
+    kind = EVERY_SINK if page.stem == "README" else page.stem
+    assert f"<!-- options: {kind} -->" in text
+    assert text == with_options(text)
+
+
+def test_every_sink_has_a_page() -> None:
+    assert [path.stem for path in SINKS if path.stem != "README"] == sorted(KINDS.names())
 
 
 @pytest.mark.parametrize(("kind", "name"), FILES.items(), ids=FILES)
