@@ -136,15 +136,18 @@ def _deliveries(
     for delivery in deliveries:
         yield _line(delivery, rules, now, condition)
         if delivery.key == last[delivery.family]:
-            yield from _fallbacks(delivery, rules, now)
+            yield from _fallbacks(delivery, rules, now, condition)
 
 
-def _fallbacks(delivery: Delivery, rules: Ruleset, now: float) -> Iterator[Rehearsed]:
+def _fallbacks(
+    delivery: Delivery, rules: Ruleset, now: float, condition: str
+) -> Iterator[Rehearsed]:
+    """What follows a delivery: at once where it can't be sent, under its own condition then."""
     for _, devices in groupby(delivery.fallbacks, key=lambda fallback: fallback.family):
         group = list(devices)
         causes = group[0].step.causes
         if delivery.barred is not None and delivery.barred.code in causes:
-            yield from _deliveries(group, rules, now)
+            yield from _deliveries(group, rules, now, condition)
         else:
             condition = f"{delivery.step.id} is {' or '.join(sorted(causes))}"
             yield from _deliveries(group, rules, now, condition)

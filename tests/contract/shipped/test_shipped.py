@@ -1,18 +1,20 @@
 """The shipped configuration and templates are whole: they load, render and reach people."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from router.authoring.rehearsal import rehearse_event, ruleset
 from router.config.loading import environments, load_project
 from router.config.project import Project
 from router.directories._people import read_people
 from router.events import Event
 from router.messages import AnalyticsEvent, Target
 from router.planning import Delivery, TableContent, plan, render, select
-from router.recipients import Unknown
+from router.recipients import Found, Unknown
 from router.routing import evaluate
 from router.sandbox import CarrotquestSettings, MixpanelSettings, telegram, webhook
 from router.sandbox import max as max_
@@ -89,7 +91,7 @@ def test_samples_describe_the_people_of_the_directory() -> None:
         recipient = sample.view.recipient
         if recipient is not None and template.name != "email-confirmation":
             person = people[recipient.id]
-            for field in ("name", "email", "telegram", "locale", "timezone"):
+            for field in ("name", "email", "telegram", "max", "locale", "timezone"):
                 assert getattr(recipient, field) == getattr(person, field), sample.name
 
 
@@ -157,6 +159,25 @@ def test_a_person_without_the_app_is_reached_in_a_chat() -> None:
     ops = made["payment-failed-large", "bot"]
     assert ops.target is not None
     assert ops.target.address.startswith("-100")
+
+
+@pytest.mark.anyio
+async def test_a_rehearsal_tells_what_is_sent_now_from_what_stands_in() -> None:
+    people = read_people((CONFIG / "people.yaml").read_text("utf-8"), ".yaml")
+
+    class People:
+        async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+            return [people.get(id) or Unknown(id) for id in ids]
+
+    event = event_called("evt-pay-002")
+    told = await rehearse_event(ruleset(project()), event, People(), event.time)
+    (route,) = [route for route in told.routes if route.route.id == "payment-failed"]
+    assert [(line.step, str(line.verdict)) for line in route.lines] == [
+        ("mobile", "suppressed"),
+        ("max", "now"),
+        ("bot", "suppressed"),
+        ("mail", "if"),
+    ]
 
 
 def test_a_mention_is_pushed_to_the_newest_device_alone() -> None:
