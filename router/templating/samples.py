@@ -19,7 +19,8 @@ from router.templating.view import View
 
 _KEYS = ("note", "now", "event", "recipient", "variables", "item", "route")
 _EVENT_KEYS = ("id", "type", "source", "subject", "time", "topic", "key", "headers", "data")
-_RECIPIENT_KEYS = tuple(f.name for f in fields(Recipient) if f.name != "devices")
+_ADDRESSES_APART = ("devices", "endpoints")
+_RECIPIENT_KEYS = tuple(f.name for f in fields(Recipient) if f.name not in _ADDRESSES_APART)
 _RECIPIENT_TEXTS = frozenset(_RECIPIENT_KEYS) - {"attributes", "preferences"}
 
 
