@@ -66,6 +66,8 @@ class WatchedLedger:
 
     def may_take_over(self, lease: float) -> bool:
         """Whether claims that have ended were ended by their holders' death, not by an outage."""
+        if not self.is_up:
+            return False
         return self._back_at is None or self._clock.monotonic() >= self._back_at + lease
 
     async def _read(self, operation: str, call: Awaitable[T]) -> T:
