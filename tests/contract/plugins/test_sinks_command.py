@@ -221,3 +221,9 @@ product:
         shown = await sent_through(folder, "mobile", "--to", "token")
         assert shown.exit_code == 2
         assert 'sink "mobile" is a group; test one of its sinks: phone' in shown.output
+
+    async def test_a_sink_that_can_not_be_opened(self, tmp_path: Path) -> None:
+        folder = project(tmp_path, "out: {type: file, path: /proc/no-such/file}")
+        shown = await sent_through(folder, "out", "--to", "me")
+        assert shown.exit_code == 3
+        assert 'sink "out" can\'t be opened: ' in shown.output
