@@ -21,7 +21,7 @@ from router.delivery.gates import Gates
 from router.delivery.health import Health
 from router.delivery.job import Job, render_job
 from router.delivery.queue import Queue
-from router.delivery.rate import TargetBuckets, TokenBucket
+from router.delivery.rate import Bucket, Targets
 from router.delivery.sending import BATCH, TARGET_WAITS, Workers
 from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
@@ -49,6 +49,7 @@ _SOON_S = 0.05
 _SHORT_S = 2.0
 _SPILL_AFTER_S = 1.0
 _REST_S = 1.0
+_DOWN_S = 0.5
 _OPEN_AGAIN_MOST_S = 30.0
 
 _TARGET_RATE = Reason("target_rate", "one target's rate")
@@ -79,6 +80,7 @@ class Lane:
     """One sink's way out.
 
     Args:
+        bucket, targets: The rates of the sink, and of each target.
         others_have_room: Whether another lane is under half full: this one is to blame then.
         may_spill: Asks the budget for so many rows; False once it is used up.
         random: For jitter.
@@ -94,6 +96,8 @@ class Lane:
         clock: Clock,
         metrics: Metrics,
         *,
+        bucket: Bucket | None,
+        targets: Targets | None,
         capacity: int,
         random: Random,
         others_have_room: Callable[[], bool],
@@ -113,9 +117,8 @@ class Lane:
         self.lease_s = self._workers.lease_s
         self._others_have_room = others_have_room
         self._may_spill = may_spill
-        now = clock.monotonic()
-        self._bucket = TokenBucket(config.rate, now) if config.rate else None
-        self._targets = TargetBuckets(config.target_rate) if config.target_rate else None
+        self._bucket = bucket
+        self._targets = targets
         self._queue = Queue()
         self._wake = anyio.Event()
         self._in_hand: Sequence[Job] = ()
@@ -166,7 +169,7 @@ class Lane:
         # As many stand in line as go at once: they take turns with new ones, whose claims must not
         # leave them without room.
         room = self._workers.width - self._queue.resumed
-        if self._bucket is not None and room > 0:
+        if self._bucket is not None and not self._bucket.wants_slice and room > 0:
             tokens = self._bucket.take(room, self._clock.monotonic())
             self._bucket.give_back(tokens)
             room = tokens
@@ -290,7 +293,7 @@ class Lane:
     async def _go_on(self, now: float) -> int:
         """Takes what may go now out of the queue; how many deliveries it took."""
         is_probe = self.gates.wants_probe(now)
-        chosen = self._choose(1 if is_probe else self._room)
+        chosen = await self._choose(1 if is_probe else self._room)
         if chosen.later:
             self._in_hand = [job for job in chosen.taken if not job.epoch]
             for job, until, reason in chosen.later:
@@ -306,30 +309,56 @@ class Lane:
                 self._workers.probe_ended()
         return chosen.seen
 
-    def _choose(self, room: int) -> _Chosen:
+    async def _choose(self, room: int) -> _Chosen:
         """The next deliveries, new and resumed in turn, that may go now."""
         chosen = _Chosen()
-        mono, now = self._clock.monotonic(), self._clock.now()
         room = min(room, self._queue.ready, BATCH)
-        if self._bucket is not None and room > 0:
-            room = self._bucket.take(room, mono)
-        while len(chosen.go) < room and chosen.seen < BATCH and (job := self._queue.take()):
-            chosen.seen += 1
-            if job.is_withdrawn and job.epoch == 0:
-                self._withdrawn(job)
-            elif job.is_contested:
-                chosen.go.append(job)
-            elif has_expired(job.expires_at, now):
-                self._workers.end(job, Suppressed(EXPIRED))
-            elif (until := self.gates.target_until(job.target.address, now)) is not None:
-                chosen.later.append((job, until, TARGET_WAITS))
-            elif self._targets and (wait := self._targets.try_take(job.target.address, mono)):
-                chosen.later.append((job, now + wait, _TARGET_RATE))
-            else:
-                chosen.go.append(job)
+        in_hand = self._in_hand = list[Job]()
+        job: Job | None = None
+        try:
+            if self._bucket is not None and room > 0:
+                mono = self._clock.monotonic()
+                if self._bucket.wants_slice:
+                    await self._bucket.fetch(mono)
+                room = self._bucket.take(room, mono)
+            while len(chosen.go) < room and chosen.seen < BATCH and (job := self._queue.take()):
+                chosen.seen += 1
+                if not job.epoch:
+                    in_hand.append(job)
+                await self._sort(job, chosen)
+        except LedgerDown as error:
+            log.warning("rates can't be kept for sink %s: %s", self.name, error)
+            self._put_back([*chosen.taken, *([job] if job else [])])
+            self._in_hand = ()
+            await self._clock.sleep(_DOWN_S)
+            return _Chosen()
+        self._in_hand = ()
         if self._bucket is not None:
             self._bucket.give_back(max(0, room - len(chosen.go)))
         return chosen
+
+    async def _sort(self, job: Job, chosen: _Chosen) -> None:
+        """Whether a delivery may go now, later, or not at all."""
+        mono, now = self._clock.monotonic(), self._clock.now()
+        if job.is_withdrawn and job.epoch == 0:
+            self._withdrawn(job)
+        elif job.is_contested:
+            chosen.go.append(job)
+        elif has_expired(job.expires_at, now):
+            self._workers.end(job, Suppressed(EXPIRED))
+        elif (until := self.gates.target_until(job.target.address, now)) is not None:
+            chosen.later.append((job, until, TARGET_WAITS))
+        elif self._targets and (wait := await self._targets.try_take(job.target.address, mono)):
+            chosen.later.append((job, now + wait, _TARGET_RATE))
+        else:
+            chosen.go.append(job)
+
+    def _put_back(self, jobs: Sequence[Job]) -> None:
+        """Deliveries that were taken out of the queue and have not been decided on."""
+        self._queue.put_first(job for job in jobs if not job.epoch)
+        for job in jobs:
+            if job.epoch:
+                self._queue.put_resumed(job)
 
     async def _put_off(self, job: Job, until: float, reason: Reason) -> None:
         """A short wait is spent here while unclaimed, a long one in the schedule."""
@@ -390,7 +419,7 @@ class Lane:
         except LedgerDown:
             self._queue.put_first(jobs)
             self._in_hand = ()
-            await self._clock.sleep(0.5)
+            await self._clock.sleep(_DOWN_S)
             return []
         reached(Stage.CLAIMED)
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from random import Random
 from typing import Any, final
 
@@ -16,10 +17,19 @@ from router.delivery.dispatch import Dispatcher
 from router.delivery.gates import PREFIX, Gates, scopes_of, sink_of
 from router.delivery.job import Job
 from router.delivery.lane import Lane
+from router.delivery.rate import (
+    Bucket,
+    SharedBucket,
+    SharedTargets,
+    TargetBuckets,
+    Targets,
+    TokenBucket,
+)
 from router.delivery.settling import Settler
 from router.ledger import LedgerDown
 from router.sinks import KINDS, SinkConfig, SinkType
-from router.telemetry import Metrics
+from router.telemetry import Metrics, secrets_in
+from router.values import Rate
 
 log = logging.getLogger("router.delivery")
 
@@ -88,6 +98,7 @@ class Lanes:
         self._metrics = metrics
         self._random = random
         self._capacity = capacity
+        self._rates: dict[str, tuple[Rate, Bucket]] = {}
         self._load_kind = load_kind
         self._running: dict[str, _Running] = {}
         self._parked: Mapping[str, int] = {}
@@ -125,6 +136,7 @@ class Lanes:
             tasks.start_soon(self._run, running)
 
     def _lane(self, name: str, kind: SinkType[Any], config: SinkConfig, gates: Gates) -> Lane:
+        scope = _rate_scope(name, config)
         return Lane(
             name,
             kind,
@@ -133,11 +145,36 @@ class Lanes:
             self._settler,
             self._clock,
             self._metrics,
+            bucket=self._bucket(scope, config),
+            targets=self._target_buckets(scope, config),
             capacity=self._capacity,
             random=self._random,
             others_have_room=lambda: self._others_have_room(name),
             may_spill=lambda count: self._budget.may_spill(name, count),
         )
+
+    def _bucket(self, scope: str, config: SinkConfig) -> Bucket | None:
+        """The sink's tokens, which sinks of the same credentials share; the lower rate holds."""
+        if config.rate is None:
+            return None
+        known = self._rates.get(scope)
+        if known is not None and known[0].per_second <= config.rate.per_second:
+            return known[1]
+        ledger = self._settler.ledger
+        bucket: Bucket
+        if ledger.is_shared:
+            bucket = SharedBucket(ledger, scope, config.rate)
+        else:
+            bucket = TokenBucket(config.rate, self._clock.monotonic())
+        self._rates[scope] = (config.rate, bucket)
+        return bucket
+
+    def _target_buckets(self, scope: str, config: SinkConfig) -> Targets | None:
+        if config.target_rate is None:
+            return None
+        if self._settler.ledger.is_shared:
+            return SharedTargets(self._settler.ledger, f"{scope}:target", config.target_rate)
+        return TargetBuckets(config.target_rate)
 
     @staticmethod
     async def _run(running: _Running) -> None:
@@ -212,3 +249,12 @@ class Lanes:
         for name, lane in self._dispatcher.lanes.items():
             for job in lane.close():
                 self._metrics.route(job.route).sink(name).withdrawn()
+
+
+def _rate_scope(name: str, config: SinkConfig) -> str:
+    """What a provider counts a rate by: the credentials, or the sink where there are none."""
+    secrets = [secret.reveal() for secret in secrets_in(config) if secret.known]
+    if not secrets:
+        return f"rate:{name}"
+    digest = blake2b("\0".join([config.type, *secrets]).encode(), digest_size=12, key=b"rate")
+    return f"rate:{config.type}:{digest.hexdigest()}"

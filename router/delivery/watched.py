@@ -64,6 +64,10 @@ class WatchedLedger:
     def is_durable(self) -> bool:
         return self._ledger.is_durable
 
+    @property
+    def is_shared(self) -> bool:
+        return self._ledger.is_shared
+
     def may_take_over(self, lease: float) -> bool:
         """Whether claims that have ended were ended by their holders' death, not by an outage."""
         if not self.is_up:

@@ -306,6 +306,11 @@ class Ledger(Protocol):
     @property
     def is_durable(self) -> bool: ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Other replicas use it at the same time: rates are kept in it."""
+        ...
+
     async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
         """The rows as they stand."""
         ...

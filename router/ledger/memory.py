@@ -50,6 +50,7 @@ class MemoryLedger:
 
     uuid: str = ""
     is_durable: bool = False
+    is_shared: bool = False
 
     def __init__(self, *, owner: str, clock: Clock, store: Store | None = None) -> None:
         self.owner = owner

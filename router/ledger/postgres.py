@@ -146,6 +146,7 @@ class PostgresLedger(PostgresReader):
     """An open ledger."""
 
     is_durable: bool = True
+    is_shared: bool = True
 
     def __init__(self, connections: Connections, uuid: str, owner: str) -> None:
         super().__init__(connections)

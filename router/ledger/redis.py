@@ -253,6 +253,7 @@ class RedisLedger(RedisReader):
     """
 
     is_durable: bool = True
+    is_shared: bool = True
 
     def __init__(self, store: Store, owner: str, warnings: Sequence[str]) -> None:
         super().__init__(store)

@@ -68,6 +68,7 @@ class SqliteLedger:
     """
 
     is_durable: bool = True
+    is_shared: bool = False
 
     def __init__(self, writer: Writer, reader: SqliteReader, owner: str) -> None:
         self.owner = owner

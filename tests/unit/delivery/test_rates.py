@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.clock import ManualClock
 from router.delivery.breaker import Failures
-from router.delivery.rate import TargetBuckets, TokenBucket
+from router.delivery.rate import SharedBucket, SharedTargets, TargetBuckets, TokenBucket
+from router.ledger.memory import MemoryLedger
 from router.values import Rate
 
 
@@ -48,20 +50,55 @@ def test_a_bucket_never_gives_more_than_its_rate(text: str, takes: list[tuple[fl
     assert given <= now * rate.per_second + burst + 1e-6
 
 
-def test_targets_have_buckets_of_their_own() -> None:
+@pytest.mark.anyio
+async def test_targets_have_buckets_of_their_own() -> None:
     buckets = TargetBuckets(Rate.parse("1/s"))
-    assert buckets.try_take("a", 0.0) == 0
-    assert buckets.try_take("a", 0.25) == pytest.approx(0.75)
-    assert buckets.try_take("b", 0.25) == 0
-    assert buckets.try_take("a", 1.0) == 0
+    assert await buckets.try_take("a", 0.0) == 0
+    assert await buckets.try_take("a", 0.25) == pytest.approx(0.75)
+    assert await buckets.try_take("b", 0.25) == 0
+    assert await buckets.try_take("a", 1.0) == 0
 
 
-def test_the_target_not_met_for_longest_is_forgotten() -> None:
+@pytest.mark.anyio
+async def test_the_target_not_met_for_longest_is_forgotten() -> None:
     buckets = TargetBuckets(Rate.parse("1/min"), most=2)
     for target in "abac":
-        buckets.try_take(target, 0.0)
-    assert buckets.try_take("a", 0.0) > 0
-    assert buckets.try_take("b", 0.0) == 0
+        await buckets.try_take(target, 0.0)
+    assert await buckets.try_take("a", 0.0) > 0
+    assert await buckets.try_take("b", 0.0) == 0
+
+
+@pytest.mark.anyio
+async def test_replicas_share_one_rate_through_the_ledger() -> None:
+    clock = ManualClock()
+    ledger = MemoryLedger(owner="a", clock=clock)
+    rate = Rate.parse("40/s")
+    replicas = [SharedBucket(ledger.sharing(name), "rate:bot", rate) for name in "ab"]
+    sent = 0
+    for _ in range(400):
+        now = clock.monotonic()
+        for bucket in replicas:
+            if bucket.wants_slice:
+                await bucket.fetch(now)
+            sent += bucket.take(7, now)
+        clock.advance(0.025)
+    assert 10 * 40 * 0.9 <= sent <= 10 * 40 + 40 + 2 * 10
+
+
+@pytest.mark.anyio
+async def test_replicas_share_a_chats_rate_and_a_promised_token_is_asked_for_once() -> None:
+    clock = ManualClock()
+    ledger = MemoryLedger(owner="a", clock=clock)
+    first, second = (
+        SharedTargets(ledger.sharing(name), "rate:bot:target", Rate.parse("1/s")) for name in "ab"
+    )
+    assert await first.try_take("chat", clock.monotonic()) == 0
+    wait = await second.try_take("chat", clock.monotonic())
+    assert wait == pytest.approx(1.0)
+    assert await second.try_take("chat", clock.monotonic()) == pytest.approx(1.0)
+    clock.advance(1.0)
+    assert await second.try_take("chat", clock.monotonic()) == 0
+    assert await first.try_take("chat", clock.monotonic()) == pytest.approx(1.0)
 
 
 def test_a_breaker_needs_enough_attempts_and_a_share_of_failures() -> None:
