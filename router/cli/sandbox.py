@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import anyio
 import click
 
@@ -10,7 +13,14 @@ from router.sandbox import CryptographyMissing, run_sandbox
 
 
 @click.command("sandbox")
-def command() -> None:
+@click.option(
+    "--files",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("var/sandbox"),
+    show_default=True,
+    help="Where its certificate authority and its keys for pushes are put.",
+)
+def command(files: Path) -> None:
     """Run look-alikes of the providers on this machine, until Ctrl-C.
 
     They speak the providers' wire protocols and keep what they are sent: the inbox page shows it.
@@ -22,10 +32,10 @@ def command() -> None:
       router run -e dev               # in another
     """
     try:
-        anyio.run(run_sandbox, click.echo)
+        anyio.run(partial(run_sandbox, click.echo, folder=files))
     except KeyboardInterrupt:
         click.echo()
     except CryptographyMissing as error:
         raise fail(str(error)) from None
     except OSError as error:
-        raise fail(f"the sandbox can't listen: {error.strerror or error}") from None
+        raise fail(f"the sandbox can't start: {error.strerror or error}") from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -73,6 +73,8 @@ class SandboxSettings:
 
     Attributes:
         ports: By name of address; a free port for each that is not given.
+        folder: Where its keys and certificates are put, and stay; by default a folder that goes
+            with it.
         http_tls: The HTTP look-alikes speak TLS under the sandbox's own authority, as MAX's
             does always.
         expired_certificate: Every server's certificate ran out yesterday.
@@ -82,6 +84,7 @@ class SandboxSettings:
     """
 
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    folder: Path | None = None
     http_tls: bool = False
     expired_certificate: bool = False
     smtp: SmtpSettings = field(default_factory=SmtpSettings)
@@ -161,8 +164,8 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
     clock = ShiftedClock(settings.clock)
     record = Record(clock)
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="router-sandbox-"))
-        certificates = make_certificates(Path(folder), expired=settings.expired_certificate)
+        folder = stack.enter_context(_folder(settings.folder))
+        certificates = make_certificates(folder, expired=settings.expired_certificate)
         tls = certificates.server_context()
         smtp = MailServer(record, clock, settings.smtp, tls)
         telegram = TelegramApi(record, clock, settings.telegram)
@@ -172,7 +175,7 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
         mixpanel = MixpanelApi(record, clock, settings.mixpanel)
         carrotquest = CarrotquestApi(record, clock, settings.carrotquest)
         over_http = (telegram, webhook, http, max_, mixpanel, carrotquest)
-        pushes = _push_services(record, clock, Path(folder), settings)
+        pushes = _push_services(record, clock, folder, settings)
         providers: list[LookAlike] = [smtp, *over_http, *pushes]
         control = Control(record, clock, {provider.name: provider for provider in providers})
 
@@ -209,6 +212,16 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
             apns=pushes[1],
             apns_sandbox=pushes[2],
         )
+
+
+@contextmanager
+def _folder(given: Path | None) -> Generator[Path]:
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="router-sandbox-") as folder:
+        yield Path(folder)
 
 
 def _push_services(

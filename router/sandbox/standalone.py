@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import anyio
 
 from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
 
 
-async def run_sandbox(say: Callable[[str], None], ports: Mapping[str, int] = DEFAULT_PORTS) -> None:
+async def run_sandbox(
+    say: Callable[[str], None],
+    ports: Mapping[str, int] = DEFAULT_PORTS,
+    folder: Path | None = None,
+) -> None:
     """Runs until cancelled; ``say`` gets each line for the terminal.
 
+    Args:
+        folder: Where keys and certificates are put; by default they go with the sandbox.
+
     Raises:
-        OSError: a port is taken.
+        OSError: a port is taken, or the folder can't be written.
         CryptographyMissing: the ``demo`` extra is not installed.
     """
-    async with sandbox(SandboxSettings(ports=ports)) as box:
+    async with sandbox(SandboxSettings(ports=ports, folder=folder)) as box:
         for line in describe(box):
             say(line)
         await anyio.sleep_forever()

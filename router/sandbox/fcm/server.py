@@ -96,6 +96,7 @@ class FcmApi:
         endpoint = Http2Endpoint(_target, connected, self.faults, over_http1=older)
         async with serve_http2(endpoint, tls, port) as port:
             self._account.address = f"https://127.0.0.1:{port}"
+            self._key_file.unlink(missing_ok=True)
             yield port
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -12,7 +14,7 @@ from tests.contract.sandbox.builders import call
 pytestmark = pytest.mark.anyio
 
 
-async def test_prints_addresses_and_serves_until_cancelled() -> None:
+async def test_prints_addresses_and_serves_until_cancelled(tmp_path: Path) -> None:
     ports = {name: free_port() for name in DEFAULT_PORTS}
     said: list[str] = []
     complete = anyio.Event()
@@ -23,10 +25,12 @@ async def test_prints_addresses_and_serves_until_cancelled() -> None:
             complete.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(run_sandbox, say, ports)
+        group.start_soon(run_sandbox, say, ports, tmp_path / "var")
         with anyio.fail_after(5):
             await complete.wait()
         for port in ports.values():
             assert any(line.endswith(f":{port}") for line in said)
         assert (await call("GET", f"http://127.0.0.1:{ports['control']}/record")).status == 200
+        names = {path.name for path in (tmp_path / "var").iterdir()}
+        assert {"ca.pem", "fcm-service-account.json", "apns-key.p8"} <= names
         group.cancel_scope.cancel()
