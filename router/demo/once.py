@@ -70,7 +70,8 @@ async def run_once(demo: Running) -> Summary:
     with anyio.move_on_after(_SETTLE_S):
         while demo.daemon.records_read < len(records) or not await _is_settled(demo.daemon):
             await demo.clock.sleep(_POLL_S)
-    witness = Witness(demo.project, origins)
+    types = {name: facts.type for name, facts in demo.project.sink_facts.items()}
+    witness = Witness(types, origins)
     delivered = await _delivered_keys(demo)
     with anyio.move_on_after(_ARRIVE_S):
         while delivered - {*witness.keys_of(demo.box.record)}:

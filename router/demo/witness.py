@@ -75,12 +75,12 @@ class Witness:
     the person: one change for each delivery that changes this person's profile there.
     """
 
-    def __init__(self, project: Project, origins: Mapping[str, Origin]) -> None:
+    def __init__(self, types: Mapping[str, str], origins: Mapping[str, Origin]) -> None:
+        """``types`` is the type of each sink, by its name."""
         self._origins = origins
         self._without_key: defaultdict[str, list[str]] = defaultdict(list)
         for key, origin in origins.items():
-            sink = project.sinks.get(origin.sink)
-            if origin.profile_of is not None and sink is not None and sink.type == "mixpanel":
+            if origin.profile_of is not None and types.get(origin.sink) == "mixpanel":
                 self._without_key[origin.profile_of].append(key)
 
     def keys_of(self, entries: Iterable[Received]) -> list[str]:
