@@ -1,8 +1,9 @@
 """What the ledger costs per key: CPU and rate of claim, settle and look-up, in batches and singly.
 
-    python benchmarks/ledger.py [--kind sqlite|memory] [--dir DIR] [--rows N] [--seconds S]
+    python -m benchmarks.ledger [--kind sqlite|memory|postgres|redis] [--dir DIR] [--rows N]
 
-CPU counts all threads of the process. ``open`` rows of a backlog show what a full schedule costs.
+CPU counts all threads of the process, not a server's; PostgreSQL and Redis are started where they
+are installed. ``open`` rows of a backlog show what a full schedule costs.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from router.clock import SystemClock
 from router.ledger import Granted, Ledger, Row, Settle, Settled, State
 from router.ledger.memory import MemoryLedger
+from router.ledger.postgres import PostgresConfig, open_postgres
+from router.ledger.redis import RedisConfig, open_redis
 from router.ledger.sqlite import SqliteConfig, open_sqlite
+from router.values import Secret
+from tests.servers import PASSWORD, Server, postgres, redis
 
 BATCH = 512
 TASKS = 256
@@ -131,14 +136,35 @@ async def opened(kind: str, folder: str) -> AsyncIterator[Ledger]:
     if kind == "memory":
         yield MemoryLedger(owner="bench", clock=SystemClock())
         return
-    config = SqliteConfig(path=str(Path(folder) / "ledger.db"), ephemeral=True)
-    async with open_sqlite(config, owner="bench", clock=SystemClock()) as ledger:
-        yield ledger
+    if kind == "sqlite":
+        config = SqliteConfig(path=str(Path(folder) / "ledger.db"), ephemeral=True)
+        async with open_sqlite(config, owner="bench", clock=SystemClock()) as ledger:
+            yield ledger
+        return
+    server_of, open_on = SERVERS[kind]
+    with tempfile.TemporaryDirectory() as place:
+        async with server_of(Path(place)) as server, open_on(server) as ledger:
+            yield ledger
+
+
+def on_postgres(server: Server) -> AbstractAsyncContextManager[Ledger]:
+    config = PostgresConfig(url=server.url, password=Secret(PASSWORD))
+    return open_postgres(config, owner="bench", clock=SystemClock())
+
+
+def on_redis(server: Server) -> AbstractAsyncContextManager[Ledger]:
+    config = RedisConfig(url=server.url, password=Secret(PASSWORD))
+    return open_redis(config, owner="bench", clock=SystemClock())
+
+
+SERVERS = {"postgres": (postgres, on_postgres), "redis": (redis, on_redis)}
 
 
 async def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--kind", choices=["sqlite", "memory"], default="sqlite")
+    options.add_argument(
+        "--kind", choices=["sqlite", "memory", "postgres", "redis"], default="sqlite"
+    )
     options.add_argument("--dir", help="where the file lies; a temporary folder by default")
     options.add_argument("--rows", type=int, default=100_000, help="ended rows before")
     options.add_argument("--backlog", type=int, default=0, help="open rows before")

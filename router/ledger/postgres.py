@@ -43,7 +43,7 @@ try:
 except ImportError:
     raise ImportError("it needs an extra: pip install 'router[postgres]'") from None
 
-from router.ledger._postgres import deliveries, schema
+from router.ledger._postgres import claiming, looking, schedule, schema, settling
 from router.ledger._postgres import facts as fact_table
 from router.ledger._postgres.connection import Connections, Server, Time, connections
 
@@ -117,7 +117,7 @@ class PostgresReader:
         self._connections = connections
 
     async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
-        return await deliveries.lookup(self._connections, keys) if keys else ()
+        return await looking.lookup(self._connections, keys) if keys else ()
 
     async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
         return await fact_table.facts(self._connections, scopes)
@@ -133,12 +133,10 @@ class PostgresReader:
         after: bytes | None = None,
         limit: int = 100,
     ) -> Sequence[Row]:
-        return await deliveries.rows(
-            self._connections, kind, state, sink, since, until, after, limit
-        )
+        return await looking.rows(self._connections, kind, state, sink, since, until, after, limit)
 
     async def stats(self) -> Stats:
-        return await deliveries.stats(self._connections)
+        return await looking.stats(self._connections)
 
 
 @final
@@ -160,15 +158,15 @@ class PostgresLedger(PostgresReader):
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
         if not rows:
             return ()
-        claims = await deliveries.claim(self._connections, rows, self.owner, lease)
-        self._held.claimed(rows, claims)
-        return claims
+        answers = await claiming.claim(self._connections, rows, self.owner, lease)
+        self._held.claimed(rows, answers)
+        return answers
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
         if not settlements:
             return ()
-        answers = await deliveries.settle(self._connections, settlements)
+        answers = await settling.settle(self._connections, settlements)
         self._held.settled(settlements)
         return answers
 
@@ -177,20 +175,20 @@ class PostgresLedger(PostgresReader):
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        rows = await deliveries.due(self._connections, wanted, kinds, self.owner, lease)
+        rows = await schedule.due(self._connections, wanted, kinds, self.owner, lease)
         self._held.pulled(rows)
         return rows
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
-        return await deliveries.next_due(self._connections, sinks) if sinks else None
+        return await looking.next_due(self._connections, sinks) if sinks else None
 
     async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
         if claims:
-            await deliveries.release(self._connections, claims, self.owner)
+            await claiming.release(self._connections, claims, self.owner)
             self._held.released(claims)
 
     async def reschedule(self, keys: Sequence[bytes], due: float) -> Sequence[bool]:
-        return await deliveries.reschedule(self._connections, keys, due) if keys else ()
+        return await claiming.reschedule(self._connections, keys, due) if keys else ()
 
     async def put_facts(self, facts: Sequence[Fact]) -> None:
         if facts:
@@ -214,12 +212,12 @@ class PostgresLedger(PostgresReader):
             await fact_table.put_progress(self._connections, offsets)
 
     async def purge(self, older_than: float) -> int:
-        dropped = await deliveries.purge(self._connections, older_than)
+        dropped = await schedule.purge(self._connections, older_than)
         return dropped + await fact_table.purge(self._connections)
 
     async def end_claims(self) -> None:
         """Ends the leases of what is still claimed here: nobody sends it any more."""
-        await deliveries.end_claims(self._connections, self._held.keys, self.owner)
+        await claiming.end_claims(self._connections, self._held.keys, self.owner)
 
 
 @asynccontextmanager

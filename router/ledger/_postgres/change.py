@@ -37,14 +37,14 @@ _LOAD: Final = f"""
 """
 # Asked once the rows above are locked, so that it sees what their last writer put beside them.
 _LOAD_WAITING: Final = f"""
-    WITH RECURSIVE family (id) AS (
-        SELECT unnest($1::bytea[])
+    WITH RECURSIVE waiting (family, number) AS (
+        SELECT unnest($1::bytea[]), NULL::bigint
         UNION
-        SELECT d.family FROM family f JOIN delivery d ON d.awaited = f.id
-        WHERE d.family IS NOT NULL
+        SELECT next.family, next.number FROM waiting CROSS JOIN LATERAL (
+            SELECT family, number FROM delivery WHERE awaited = waiting.family OFFSET 0
+        ) AS next
     )
-    SELECT {NARROW} FROM delivery
-    WHERE key IN (SELECT d.key FROM family f JOIN delivery d ON d.awaited = f.id)
+    SELECT {NARROW} FROM delivery WHERE number = ANY (ARRAY(SELECT number FROM waiting))
     ORDER BY key FOR UPDATE
 """
 _LOWEST: Final = """

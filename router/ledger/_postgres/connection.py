@@ -24,6 +24,10 @@ Time: TypeAlias = Callable[[], float]
 _CLIENT_PATIENCE_S: Final = 2.0
 """So much longer than the server a client waits for an answer before it gives a connection up."""
 
+# Every statement finds its rows by index, and is written so that it can. Left to its statistics,
+# which lag behind a table that fills within minutes, the planner may prefer to read all of it.
+_PLANS: Final = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan"}
+
 _REFUSALS: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -74,7 +78,7 @@ class Server:
             "statement_timeout": milliseconds,
             # A replica that stops amid a transaction must not hold the others up.
             "idle_in_transaction_session_timeout": milliseconds,
-            "jit": "off",
+            **_PLANS,
         }
         if self.read_only:
             settings["default_transaction_read_only"] = "on"

@@ -35,7 +35,7 @@ NARROW: Final = f"{_NARROW}, CASE WHEN blob IS NOT NULL THEN size END AS kept_si
 
 # The number is drawn before the rows are sorted, so that rows which are equally long due come in
 # the order in which they were given.
-INSERT: Final = """
+_INSERT: Final = """
     INSERT INTO delivery (
         number, key, kind, state, sink, epoch, due, attempts, first_at, expires_at, family, wait_on,
         waits_for, starts_on, order_scope, seq, cancel_scope, event_time, event_hash, position,
@@ -147,7 +147,7 @@ class Counts:
 
 
 def columns(rows: Iterable[Row]) -> list[Sequence[Any]]:
-    """The arguments of ``INSERT`` for these rows, but for the time."""
+    """The arguments of ``_INSERT`` for these rows, but for the time."""
     return list(zip(*map(_values, rows), strict=True))
 
 
@@ -189,7 +189,7 @@ async def insert(db: Connection, rows: Collection[Row], now: float) -> set[bytes
     """
     if not rows:
         return set()
-    return {key for (key,) in await db.fetch(INSERT, *columns(rows), now)}
+    return {key for (key,) in await db.fetch(_INSERT, *columns(rows), now)}
 
 
 async def update(db: Connection, rows: Collection[Row]) -> None:

@@ -1,0 +1,91 @@
+"""The operations on rows that only look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from router.ledger._contract import (
+    Kind,
+    Row,
+    State,
+    Stats,
+)
+from router.ledger._postgres.connection import Connections
+from router.ledger._postgres.rows import COLUMNS, KINDS, NOW, STATES, row_of
+from router.ledger._postgres.text import from_store, to_store
+
+_LOOKUP: Final = f"SELECT {COLUMNS} FROM delivery WHERE key = ANY($1::bytea[])"
+_STATS: Final = f"""
+    WITH total AS (
+        SELECT kind, state, sink, sum(count)::bigint AS count, sum(bytes)::bigint AS bytes
+        FROM tally GROUP BY kind, state, sink HAVING sum(count) <> 0
+    ), clock AS (SELECT {NOW} AS now)
+    SELECT kind, state, sink, count, bytes, now - (
+        SELECT min(first.ready) FROM (SELECT DISTINCT sink FROM total) AS open
+        CROSS JOIN LATERAL (
+            SELECT ready FROM delivery WHERE sink = open.sink AND ready IS NOT NULL
+            ORDER BY ready LIMIT 1
+        ) AS first
+    ) AS age
+    FROM total, clock
+"""
+_NEXT_DUE: Final = """
+    SELECT min(first.ready) FROM unnest($1::text[]) AS wanted (sink) CROSS JOIN LATERAL (
+        SELECT ready FROM delivery WHERE sink = wanted.sink AND ready IS NOT NULL
+        ORDER BY ready LIMIT 1
+    ) AS first
+"""
+
+
+async def lookup(connections: Connections, keys: Sequence[bytes]) -> list[Row | None]:
+    found = {row[0]: row_of(row) for row in await connections.fetch(_LOOKUP, keys)}
+    return [found.get(key) for key in keys]
+
+
+async def rows(
+    connections: Connections,
+    kind: Kind,
+    state: State | None,
+    sink: str | None,
+    since: float | None,
+    until: float | None,
+    after: bytes | None,
+    limit: int,
+) -> list[Row]:
+    conditions: dict[str, Any] = {
+        "kind = ": kind.value,
+        "state = ": None if state is None else state.value,
+        "sink = ": None if sink is None else to_store(sink),
+        "updated >= ": since,
+        "updated < ": until,
+        "key > ": after,
+    }
+    given = {text: value for text, value in conditions.items() if value is not None}
+    where = [f"{text}${number}" for number, text in enumerate(given, start=2)]
+    if state is State.DEAD:
+        where.append("is_dead")
+    sql = f"SELECT {COLUMNS} FROM delivery WHERE {' AND '.join(where)} ORDER BY key LIMIT $1"
+    return [row_of(record) for record in await connections.fetch(sql, limit, *given.values())]
+
+
+async def stats(connections: Connections) -> Stats:
+    counts: dict[tuple[Kind, State], int] = {}
+    backlog: dict[str, int] = {}
+    backlog_bytes: dict[str, int] = {}
+    age: float | None = None
+    for record in await connections.fetch(_STATS, connections.now):
+        kind, state_name, sink, count, size, age = record
+        state = STATES[state_name]
+        key = KINDS[kind], state
+        counts[key] = counts.get(key, 0) + count
+        if not state.is_final:
+            sink = from_store(sink)
+            backlog[sink] = backlog.get(sink, 0) + count
+            backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
+    return Stats(counts, backlog, backlog_bytes, None if age is None or age < 0 else age)
+
+
+async def next_due(connections: Connections, sinks: Sequence[str]) -> float | None:
+    ((at,),) = await connections.fetch(_NEXT_DUE, [to_store(sink) for sink in sinks])
+    return at
