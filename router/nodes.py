@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from router.problems import Position
 from router.values import Secret
 
-Scalar: TypeAlias = str | int | float | bool | None | Secret
+Scalar: TypeAlias = str | int | float | bool | Secret | None
 
 
 @dataclass(frozen=True, slots=True)

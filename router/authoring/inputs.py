@@ -117,11 +117,19 @@ class People:
         self._others = others
 
     async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
-        found: dict[str, Found] = {id: self._people.get(id) or Unknown(id) for id in ids}
-        missing = [id for id in ids if id not in self._people]
-        if self._others is not None and missing:
-            found |= zip(missing, await self._others.lookup(missing), strict=True)
-        return [found[id] for id in ids]
+        others: Sequence[Found] = [Unknown(id) for id in ids]
+        if self._others is not None:
+            others = await self._others.lookup(ids)
+        return [self._either(id, other) for id, other in zip(ids, others, strict=True)]
+
+    def _either(self, id: str, other: Found) -> Found:
+        """The person given here, whose devices are those of the directory if none are given."""
+        person = self._people.get(id)
+        if person is None:
+            return other
+        if not person.devices and isinstance(other, Recipient):
+            return replace(person, devices=other.devices)
+        return person
 
 
 def with_recipients(directory: Directory, given: Sequence[Given]) -> Directory:

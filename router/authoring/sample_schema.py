@@ -40,7 +40,20 @@ def _closed(properties: dict[str, Any], description: str) -> dict[str, Any]:
     }
 
 
+_DEVICE = {
+    "id": "The directory's id of the device; its token by default.",
+    "token": "What the provider calls it.",
+    "platform": "android, ios or web.",
+    "app": "Which app it is.",
+    "environment": "production or sandbox.",
+    "locale": "BCP 47 tag.",
+}
 _RECIPIENT = {key: _text(text) for key, text in _TEXTS.items()} | {
+    "devices": {
+        "type": "array",
+        "description": "Where pushes go.",
+        "items": _closed({key: _text(text) for key, text in _DEVICE.items()}, "A device."),
+    },
     "attributes": _MAPPING | {"description": "Whatever else the directory knows."},
     "preferences": {
         "type": "object",

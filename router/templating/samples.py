@@ -10,7 +10,7 @@ from typing import Any
 from router.events import Event, Record
 from router.nodes import Node
 from router.problems import Problems
-from router.recipients import Recipient
+from router.recipients import Device, Recipient, read_devices
 from router.templating.codes import RenderError
 from router.templating.filters import moment
 from router.templating.model import EXAMPLE_TIME, Sample, example_view
@@ -19,9 +19,10 @@ from router.templating.view import View
 
 _KEYS = ("note", "now", "event", "recipient", "variables", "item", "route")
 _EVENT_KEYS = ("id", "type", "source", "subject", "time", "topic", "key", "headers", "data")
-_ADDRESSES_APART = ("devices", "endpoints")
+_ADDRESSES_APART = ("endpoints",)
 _RECIPIENT_KEYS = tuple(f.name for f in fields(Recipient) if f.name not in _ADDRESSES_APART)
-_RECIPIENT_TEXTS = frozenset(_RECIPIENT_KEYS) - {"attributes", "preferences"}
+_RECIPIENT_TEXTS = frozenset(_RECIPIENT_KEYS) - {"attributes", "preferences", "devices"}
+_DEVICE_KEYS = ("id", "token", "platform", "app", "environment", "locale")
 
 
 def parse_sample(name: str, node: Node, problems: Problems) -> Sample | None:
@@ -106,6 +107,21 @@ def _parse_recipient(node: Node | None, problems: Problems) -> Recipient | None:
     texts = {key: text_of(node.get(key), problems) for key in _RECIPIENT_TEXTS}
     return Recipient(
         **{**texts, "id": texts["id"] or "sample"},  # pyright: ignore[reportArgumentType]
+        devices=_parse_devices(node.get("devices"), problems),
         attributes=_mapping(node.get("attributes"), "attributes", problems),
         preferences=_mapping(node.get("preferences"), "preferences", problems),
     )
+
+
+def _parse_devices(node: Node | None, problems: Problems) -> tuple[Device, ...]:
+    if node is None:
+        return ()
+    if not node.is_sequence:
+        problems.error("T101", f"devices has to be a list, not {node.kind()}", node.at)
+        return ()
+    for entry in node.nodes:
+        if is_mapping(entry, "a device", problems):
+            check_keys(entry, _DEVICE_KEYS, problems)
+            if text_of(entry.get("token"), problems) is None:
+                problems.error("T101", "a device needs a token", entry.at)
+    return read_devices(node.plain())
