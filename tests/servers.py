@@ -164,6 +164,7 @@ async def redis(
     port = port or free_port()
     plain, certificates = port, None
     options = {"bind": "127.0.0.1", "dir": str(folder), "requirepass": PASSWORD, "save": ""}
+    options |= {"pidfile": str(folder / "redis.pid")}
     if durable:
         options |= {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
     else:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
+import anyio
 import asyncpg
 
 from router.ledger._contract import LedgerDown
@@ -116,7 +117,10 @@ class Connections:
         try:
             async with self._pool.acquire() as connection:
                 try:
-                    yield connection
+                    # What was asked is brought to its end, which is not far: a statement that is
+                    # cut off costs its connection, and nobody knows what became of it.
+                    with anyio.CancelScope(shield=True):
+                        yield connection
                 except Exception as error:
                     if is_outage(error) and not isinstance(error, AGAIN):
                         connection.terminate()

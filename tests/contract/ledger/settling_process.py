@@ -1,10 +1,11 @@
 """Settles deliveries for ever and prints each key once the ledger has acknowledged it.
 
-The tests run it as a process of its own and kill it.
+The tests run it as a process of its own and kill it: ``KIND CONFIG``, the latter as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -12,8 +13,7 @@ from dataclasses import replace
 import anyio
 
 from router.clock import SystemClock
-from router.ledger import Ledger, Row, Settle, State
-from router.ledger.sqlite import SqliteConfig, open_sqlite
+from router.ledger import KINDS, Ledger, Row, Settle, State
 
 
 async def settle_for_ever(ledger: Ledger, worker: int) -> None:
@@ -26,13 +26,14 @@ async def settle_for_ever(ledger: Ledger, worker: int) -> None:
         os.write(1, f"{row.key.hex()}\n".encode())
 
 
-async def main(path: str) -> None:
-    config = SqliteConfig(path=path, ephemeral=True)
-    async with open_sqlite(config, owner="doomed", clock=SystemClock()) as ledger:
+async def main(kind: str, options: str) -> None:
+    ledger_type = KINDS.load(kind)
+    config = ledger_type.config(**json.loads(options))
+    async with ledger_type.open(config, owner="doomed", clock=SystemClock()) as ledger:
         async with anyio.create_task_group() as tasks:
             for worker in range(20):
                 tasks.start_soon(settle_for_ever, ledger, worker)
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1])
+    anyio.run(main, *sys.argv[1:])

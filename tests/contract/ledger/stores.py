@@ -6,14 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from router.clock import ManualClock
-from router.ledger import Ledger
+from router.clock import Clock, ManualClock, SystemClock
+from router.ledger import Ledger, LedgerReader
 from router.ledger.memory import MemoryLedger
-from router.ledger.postgres import PostgresConfig, open_postgres
-from router.ledger.redis import RedisConfig, open_redis
+from router.ledger.postgres import PostgresConfig, open_postgres, open_postgres_reader
+from router.ledger.redis import RedisConfig, open_redis, open_redis_reader
 from router.ledger.sqlite import SqliteConfig, SqliteLedger, open_sqlite
+from router.testing.ledgers import LedgerStore
 from router.values import Secret
 from tests.servers import PASSWORD, Server, fresh_name
 
@@ -47,6 +48,18 @@ class SqliteStore:
         yield ledger.sharing(owner)
 
 
+class SharedStore(LedgerStore, Protocol):
+    """A store that several processes may have open."""
+
+    config: Any
+
+    def open_by_server_clock(
+        self, owner: str = "one", clock: Clock | None = None
+    ) -> AbstractAsyncContextManager[Ledger]: ...
+
+    def reader(self) -> AbstractAsyncContextManager[LedgerReader]: ...
+
+
 @dataclass
 class PostgresStore:
     """A schema of its own on a server, with the test's clock in place of the server's."""
@@ -63,6 +76,15 @@ class PostgresStore:
 
     def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
         return open_postgres(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+
+    def open_by_server_clock(
+        self, owner: str = "one", clock: Clock | None = None
+    ) -> AbstractAsyncContextManager[Ledger]:
+        """As it is opened outside tests; ``clock`` is the replica's, right or wrong."""
+        return open_postgres(self.config, owner=owner, clock=clock or SystemClock())
+
+    def reader(self) -> AbstractAsyncContextManager[LedgerReader]:
+        return open_postgres_reader(self.config, clock=self.clock, time=self.clock.now)
 
     def second_client(
         self, ledger: Ledger, owner: str = "two"
@@ -84,6 +106,15 @@ class RedisStore:
 
     def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
         return open_redis(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+
+    def open_by_server_clock(
+        self, owner: str = "one", clock: Clock | None = None
+    ) -> AbstractAsyncContextManager[Ledger]:
+        """As it is opened outside tests; ``clock`` is the replica's, right or wrong."""
+        return open_redis(self.config, owner=owner, clock=clock or SystemClock())
+
+    def reader(self) -> AbstractAsyncContextManager[LedgerReader]:
+        return open_redis_reader(self.config, clock=self.clock, time=self.clock.now)
 
     def second_client(
         self, ledger: Ledger, owner: str = "two"

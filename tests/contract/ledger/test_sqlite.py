@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import resource
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,6 +20,7 @@ from router.ledger._sqlite import schema
 from router.ledger.sqlite import SqliteConfig, open_sqlite, open_sqlite_reader
 from router.problems import ConfigError
 from router.testing.ledgers import LEASE, delivery, key, outcome, scheduled
+from tests.contract.ledger.killed import keys_settled_by_a_killed_process
 from tests.contract.ledger.stores import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -250,24 +250,9 @@ async def test_a_disk_that_takes_no_more_is_an_outage_that_passes(store: SqliteS
         assert len(await ledger.rows(limit=100)) == 59
 
 
-def keys_settled_by_a_killed_process(path: Path) -> list[bytes]:
-    """What a process said that the ledger had acknowledged, when it was killed amid its work."""
-    command = [sys.executable, "-m", "tests.contract.ledger.settling_process", str(path)]
-    root = Path(__file__).parents[3]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root, bufsize=0) as process:
-        assert process.stdout is not None
-        said = b""
-        while said.count(b"\n") < 500:
-            part = process.stdout.read(4096)
-            assert part, "the process ended by itself"
-            said += part
-        process.kill()
-        said += process.stdout.read()
-    return [bytes.fromhex(line.decode()) for line in said.splitlines() if len(line) == 32]
-
-
 async def test_what_was_acknowledged_survives_a_kill(store: SqliteStore) -> None:
-    keys = await anyio.to_thread.run_sync(keys_settled_by_a_killed_process, store.path)
+    work = partial(keys_settled_by_a_killed_process, "sqlite", path=str(store.path), ephemeral=True)
+    keys = await anyio.to_thread.run_sync(work)
 
     async with store.open("heir") as ledger:
         rows = await ledger.lookup(keys)
