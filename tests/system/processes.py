@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from router.clock import SystemClock
 from router.ledger import KINDS as LEDGERS
 from router.ledger import Kind, Row, State
+from router.sandbox import Received, Sandbox
 from router.sandbox.process import OwnedProcess, StartFailed, owned_process
 from tests.system.projects import Project
 
@@ -32,7 +33,6 @@ async def eventually(
     condition: Callable[[], Awaitable[Any]] | Callable[[], Any],
     what: str,
     within_s: float = _PATIENCE_S,
-    details: Callable[[], str] = lambda: "",
 ) -> Any:
     """The condition's first true value; fails, saying what did not happen, when time is over."""
     value: Any = None
@@ -44,7 +44,20 @@ async def eventually(
             if value:
                 return value
             await anyio.sleep(_POLL_S)
-    raise AssertionError(f"not within {within_s:g} s: {what} (last: {value!r})\n{details()}")
+    raise AssertionError(f"not within {within_s:g} s: {what} (last: {value!r})")
+
+
+async def arrivals(
+    box: Sandbox,
+    count: int = 1,
+    where: Callable[[Received], bool] = lambda _: True,
+    within_s: float = _PATIENCE_S,
+) -> Sequence[Received]:
+    """The first so many of what the sandbox accepts, waiting for them."""
+    with anyio.move_on_after(within_s):
+        return await box.record.wait_for(where, count)
+    found = sum(map(where, box.record))
+    raise AssertionError(f"not within {within_s:g} s: {count} arrivals (there are {found})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +118,9 @@ class Daemon:
     async def says(self, pattern: str, within_s: float = _PATIENCE_S) -> str:
         """The first log message in which the pattern is found, waiting for it."""
         found = await eventually(
-            lambda: self.messages(pattern), f"a log line like {pattern!r}", within_s, self._tail
+            lambda: self.messages(pattern), f"a log line like {pattern!r}", within_s
         )
         return found[0]
-
-    def _tail(self) -> str:
-        return self.process.output(30)
 
     # Its servers ---------------------------------------------------------------------------------
 
@@ -157,7 +167,7 @@ class Daemon:
         """The exit status, once it has ended by itself."""
         with anyio.move_on_after(within_s):
             return await self.process.wait()
-        raise AssertionError(f"did not end within {within_s:g} s\n{self._tail()}")
+        raise AssertionError(f"did not end within {within_s:g} s")
 
     async def stop(self, within_s: float = _PATIENCE_S) -> int:
         """SIGTERM, and the exit status."""
@@ -186,20 +196,22 @@ async def daemon(
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
         owned_process(
-            command, log=log, ready=at_once, env=environment(project), stop_timeout_s=0.2
+            command, log=log, ready=at_once, env=environment(project), stop_timeout_s=3
         ) as process,
     ):
         running = Daemon(project, process, session)
-        if is_ready:
-            await eventually(
-                lambda: _ready_or_ended(running), "ready", within_s, lambda: process.output(30)
-            )
-        yield running
+        try:
+            if is_ready:
+                await eventually(lambda: _ready_or_ended(running), "ready", within_s)
+            yield running
+        except Exception as error:
+            error.add_note(f"the daemon's last output:\n{process.output()}")
+            raise
 
 
 async def _ready_or_ended(running: Daemon) -> bool:
     if not running.process.is_running:
-        raise StartFailed(f"ended at once:\n{running.output}")
+        raise StartFailed("ended at once")
     return await running.is_ready()
 
 

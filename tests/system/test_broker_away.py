@@ -15,7 +15,7 @@ from router.sandbox import ANY_TARGET, Fault, embedded_broker, sandbox
 from router.sandbox.process import free_port
 from tests.brokers import Broker, apache_kafka
 from tests.system.place import Place, orders_of
-from tests.system.processes import daemon, eventually
+from tests.system.processes import arrivals, daemon, eventually
 from tests.system.topics import order
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
@@ -43,8 +43,8 @@ async def test_a_daemon_started_before_its_broker_says_so_and_joins_later(
             async with embedded_broker(tmp_path / "broker", port):
                 await place.create()
                 await place.publish([order(n) for n in range(5)])
-                await box.record.wait_for(count=5)
-                await eventually(running.is_ready, "ready", details=lambda: running.output)
+                await arrivals(box, 5)
+                await eventually(running.is_ready, "ready")
                 assert await running.stop() == 0
     assert await place.states(project) == {State.DELIVERED: 5}
 
@@ -70,13 +70,13 @@ async def test_a_broker_that_hangs_costs_neither_loss_nor_repeats(
         box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=1))
         async with daemon(project) as running:
             await place.publish([order(n) for n in range(8)])
-            await box.record.wait_for(count=2)
+            await arrivals(box, 2)
             broker.process.send_signal(signal.SIGSTOP)
 
             async def is_refused() -> bool:
                 return await running.total("router_commit_failures_total") > 0
 
-            await eventually(is_refused, "a commit has failed", details=lambda: running.output)
+            await eventually(is_refused, "a commit has failed")
             assert (await running.get("/-/healthy"))[0] == 200
             broker.process.send_signal(signal.SIGCONT)
             box.http.faults.clear()
@@ -102,7 +102,7 @@ async def test_a_broker_that_restarts_costs_neither_loss_nor_repeats(
                 await place.create()
                 await place.publish([order(n) for n in range(20)])
                 running = await stack.enter_async_context(daemon(project))
-                await box.record.wait_for(count=3)
+                await arrivals(box, 3)
             await running.says("connection lost|were not committed|can't reach")
             box.http.faults.clear()
             async with apache_kafka(home=home, port=port):

@@ -129,9 +129,7 @@ async def _live_demo(tmp_path: Path) -> AsyncGenerator[LiveDemo]:
         )
     demo = LiveDemo(process, folder, output)
     try:
-        await eventually(
-            lambda: "email" in demo.text() or "chat" in demo.text(), "a message", details=demo.text
-        )
+        await eventually(lambda: "email" in demo.text() or "chat" in demo.text(), "a message")
         yield demo
     finally:
         if process.returncode is None:

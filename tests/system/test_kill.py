@@ -21,6 +21,7 @@ from router.sandbox import Received, Sandbox, answer, sandbox
 from tests.brokers import Broker, create_topic
 from tests.system.processes import (
     Scrape,
+    arrivals,
     count_states,
     daemon,
     eventually,
@@ -111,7 +112,7 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
     after = Aftermath()
     async with daemon(project, "--fault-point", point) as first:
         await publish(site.bootstrap, topic, [order("first")])
-        await _arrivals(site.box, name, 1)
+        await arrivals(site.box, 1, lambda e: e.recipient.startswith(f"/{name}/"))
         wave = [*map(order, range(_WAVE)), order(_REFUSED)]
         await publish(site.bootstrap, topic, wave, _PARTITIONS)
         after.exit_code = await first.ends()
@@ -135,7 +136,7 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
                 and await offsets() == ends
             )
 
-        await eventually(is_finished, f"{name}: finished", details=lambda: second.output)
+        await eventually(is_finished, f"{name}: finished")
         after.scrape = await second.scrape()
         assert await second.stop() == 0
         after.offsets = await offsets()
@@ -145,11 +146,6 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
     topic = dead_letter_topics(group)["topic"]
     after.letters = await read_all(site.bootstrap, topic, letters + 1, within_s=2)
     return after
-
-
-async def _arrivals(box: Sandbox, name: str, count: int) -> None:
-    with anyio.fail_after(30):
-        await box.record.wait_for(lambda e: e.recipient.startswith(f"/{name}/"), count)
 
 
 async def _kill_everywhere(bootstrap: str, folder: Path) -> dict[str, Aftermath | Exception]:

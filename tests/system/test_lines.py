@@ -13,6 +13,7 @@ from router.ledger import State
 from router.sandbox import Sandbox, sandbox
 from tests.system.place import orders_of
 from tests.system.processes import (
+    arrivals,
     count_states,
     daemon,
     ledger_rows,
@@ -64,10 +65,10 @@ async def test_a_followed_file_goes_on_until_told_to_stop(tmp_path: Path) -> Non
     async with sandbox() as box:
         project = _project(tmp_path, box, {"type": "file", "path": events.name, "follow": True})
         async with daemon(project) as running:
-            await box.record.wait_for()
+            await arrivals(box)
             with events.open("ab") as file:
                 file.write(_lines(2, 3))
-            await box.record.wait_for(count=3)
+            await arrivals(box, 3)
             assert await running.stop() == 0
         assert orders_of(list(box.record)) == ["o-1", "o-2", "o-3"]
 

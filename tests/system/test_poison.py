@@ -10,7 +10,7 @@ from router.events import DeadLetter, Record, dead_letter_from_kafka
 from router.ledger import Kind, State
 from router.sandbox import sandbox
 from tests.system.place import Place, orders_of
-from tests.system.processes import daemon
+from tests.system.processes import arrivals, daemon
 from tests.system.topics import order, publish_record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
@@ -50,7 +50,7 @@ async def test_poison_becomes_dead_letters_and_the_partition_moves_on(place: Pla
                     headers=(*headers, *own),
                 )
             await place.publish([order("last")])
-            await box.record.wait_for()
+            await arrivals(box)
             records = await place.dead_letters(len(_POISON))
             await place.commits(len(_POISON) + 1)
             assert await running.total("router_events_total", outcome="poison") == len(_POISON)

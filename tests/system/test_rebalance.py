@@ -13,12 +13,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from router.ledger import State
 from router.sandbox import ANY_TARGET, Fault, Sandbox, sandbox
 from tests.system.place import Place, orders_of
-from tests.system.processes import Daemon, daemon, eventually
+from tests.system.processes import Daemon, arrivals, daemon, eventually
 from tests.system.topics import order
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
 
-_COUNT = 24
+_COUNT = 16
 _PARTITIONS = 2
 
 
@@ -74,12 +74,6 @@ def arrived(box: Sandbox, partition: int) -> list[str]:
     return [o for o in orders_of(list(box.record)) if int(o[2:]) % _PARTITIONS == partition]
 
 
-async def _wait_for_sends(running: Daemon, box: Sandbox, count: int) -> None:
-    await eventually(
-        lambda: len(box.record) >= count, f"{count} sends", details=lambda: running.output
-    )
-
-
 async def test_a_partition_is_given_up_after_its_claimed_sends_and_taken_back(
     evicting_place: Place,
 ) -> None:
@@ -87,17 +81,13 @@ async def test_a_partition_is_given_up_after_its_claimed_sends_and_taken_back(
     await place.create(_PARTITIONS)
     async with sandbox() as box:
         project = place.project(box, source={"session_timeout": "2s"}, sink={"concurrency": 1})
-        box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.6))
+        box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.4))
         await place.publish([order(n) for n in range(_COUNT)], _PARTITIONS)
 
         async with daemon(project) as running:
-            await _wait_for_sends(running, box, 3)
+            await arrivals(box, 3)
             async with a_stranger(place, box) as stranger:
-                await eventually(
-                    lambda: stranger.starts,
-                    "the stranger has a partition",
-                    details=lambda: running.output,
-                )
+                await eventually(lambda: stranger.starts, "the stranger has a partition")
                 (partition,) = stranger.starts
                 # One lane of one worker sends in order: all that was sent is committed, no more.
                 assert stranger.starts == stranger.arrived
@@ -109,7 +99,7 @@ async def test_a_partition_is_given_up_after_its_claimed_sends_and_taken_back(
                 assert len(arrived(box, partition)) == stranger.arrived[partition]
 
             box.http.faults.clear()
-            await _wait_for_sends(running, box, _COUNT)
+            await arrivals(box, _COUNT)
             await place.commits(_COUNT // 2, _COUNT // 2)
             scrape = await running.scrape()
 
@@ -135,8 +125,8 @@ async def test_a_send_longer_than_the_drain_is_neither_lost_nor_repeated(
         box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=3))
         await place.publish([order(n) for n in range(8)], _PARTITIONS)
 
-        async with daemon(project) as running:
-            await _wait_for_sends(running, box, 4)
+        async with daemon(project):
+            await arrivals(box, 4)
             async with a_stranger(place, box) as stranger:
                 await eventually(lambda: stranger.starts, "the stranger has a partition")
             box.http.faults.clear()

@@ -11,7 +11,7 @@ from router.ledger import State
 from router.sandbox import Fault, Sandbox, answer, sandbox
 from tests.brokers import create_topic
 from tests.system.place import Place, orders_of
-from tests.system.processes import Daemon, daemon, eventually
+from tests.system.processes import Daemon, arrivals, daemon, eventually
 from tests.system.projects import api_sink, order_route
 from tests.system.topics import order
 
@@ -28,7 +28,7 @@ async def _hup(running: Daemon, result: str) -> None:
     async def has_ended() -> bool:
         return await running.total(_RELOADS, result=result) > before
 
-    await eventually(has_ended, f"a reload is {result}", details=lambda: running.output)
+    await eventually(has_ended, f"a reload is {result}")
 
 
 def paths(box: Sandbox) -> list[str]:
@@ -41,7 +41,7 @@ async def test_a_changed_route_takes_effect_and_an_invalid_one_does_not(place: P
         project = place.project(box, routes={"paid": order_route("/before")})
         async with daemon(project, "--no-watch") as running:
             await place.publish([order(1)])
-            await box.record.wait_for(count=1)
+            await arrivals(box, 1)
             old_hash = await running.total("router_config_hash")
 
             project.write_routes({"paid": order_route("/after")})
@@ -50,7 +50,7 @@ async def test_a_changed_route_takes_effect_and_an_invalid_one_does_not(place: P
             assert new_hash != old_hash
             assert running.messages(r"reloaded: routes")
             await place.publish([order(2)])
-            await box.record.wait_for(count=2)
+            await arrivals(box, 2)
 
             project.write_routes({"paid": order_route("/broken") | {"deliver": ["nobody"]}})
             await _hup(running, "refused")
@@ -64,14 +64,14 @@ async def test_a_changed_route_takes_effect_and_an_invalid_one_does_not(place: P
             assert (status, report["result"]) == (422, "refused")
             assert [problem["code"] for problem in report["problems"]] == ["R101"]
             await place.publish([order(3)])
-            await box.record.wait_for(count=3)
+            await arrivals(box, 3)
 
             project.write_routes({"paid": order_route("/healed")})
             status, body = await running.call("POST", "/-/reload", admin=True)
             assert (status, orjson.loads(body)["result"]) == (200, "applied")
             assert await running.total("router_config_last_reload_successful") == 1
             await place.publish([order(4)])
-            await box.record.wait_for(count=4)
+            await arrivals(box, 4)
         assert paths(box) == ["/before/o-1", "/after/o-2", "/after/o-3", "/healed/o-4"]
 
 
@@ -104,11 +104,11 @@ async def test_content_on_disk_is_watched(place: Place) -> None:
         project = place.project(box, routes={"paid": order_route("/before")})
         async with daemon(project, "--watch-every", "0.5") as running:
             await place.publish([order(1)])
-            await box.record.wait_for(count=1)
+            await arrivals(box, 1)
             project.write_routes({"paid": order_route("/after")})
             await running.says("reloaded: routes")
             await place.publish([order(2)])
-            await box.record.wait_for(count=2)
+            await arrivals(box, 2)
         assert paths(box) == ["/before/o-1", "/after/o-2"]
 
 
@@ -121,7 +121,7 @@ async def test_a_reload_does_not_wait_for_a_stuck_sink(place: Place) -> None:
         box.http.faults.plan("/stuck/o-1", always=Fault("drip", seconds=4))
         async with daemon(project, "--no-watch") as running:
             await place.publish([order(1)])
-            await box.record.wait_for(count=1)
+            await arrivals(box, 1)
 
             # The stuck sink itself changes: its send under way ends under what it began with.
             sinks["api"]["timeout"] = "50s"
@@ -129,7 +129,7 @@ async def test_a_reload_does_not_wait_for_a_stuck_sink(place: Place) -> None:
             place.project(box, routes=fresh, sinks=sinks)
             await _hup(running, "applied")
             await place.publish([order(2)])
-            await box.record.wait_for(count=3)
+            await arrivals(box, 3)
             assert sorted(paths(box)) == ["/fine/o-2", "/moved/o-2", "/stuck/o-1"]
             assert await place.committed() != 2
             await place.commits(2)
@@ -160,7 +160,7 @@ async def test_a_backlog_outlives_renames_and_a_sink_that_goes_and_comes(place: 
 
             place.project(box, routes={"renamed": order_route() | {"was": "paid"}}, sinks=sinks)
             await _hup(running, "applied")
-            await box.record.wait_for(count=2)
+            await arrivals(box, 2)
 
             async def is_delivered() -> bool:
                 return await place.states(project) == {State.DELIVERED: 2}

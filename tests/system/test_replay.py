@@ -11,7 +11,7 @@ import pytest
 from router.ledger import Kind, State
 from router.sandbox import answer, sandbox
 from tests.system.place import Place
-from tests.system.processes import ROUTER, Daemon, daemon, environment, eventually
+from tests.system.processes import ROUTER, Daemon, arrivals, daemon, environment, eventually
 from tests.system.projects import Project, api_sink, order_route
 from tests.system.topics import order
 
@@ -28,7 +28,7 @@ async def _until_states(running: Daemon, place: Place, states: dict[State, int])
     async def are_reached() -> bool:
         return await place.states(running.project) == states
 
-    await eventually(are_reached, f"states {states}", details=lambda: running.output)
+    await eventually(are_reached, f"states {states}")
 
 
 async def test_a_rejected_delivery_is_replayed_once_and_alone(place: Place) -> None:
@@ -61,7 +61,7 @@ async def test_a_rejected_delivery_is_replayed_once_and_alone(place: Place) -> N
 
             await eventually(has_read_both, "both replays are read")
             await place.publish([order(3)])
-            await box.record.wait_for(lambda e: e.recipient.endswith("o-3"), count=2)
+            await arrivals(box, 2, lambda e: e.recipient.endswith("o-3"))
             assert await running.total("router_repeats_total") == 0
         sent = sorted(entry.recipient for entry in box.record)
         assert sent == [f"/{sink}/o-{n}" for sink in ("api", "other") for n in (1, 2, 3)]

@@ -145,7 +145,7 @@ async def test_nothing_leaks_from_a_daemon_whose_every_sink_fails(place: Place) 
                 ]
                 return halted == [1, 1]
 
-            await eventually(are_halted, "both sinks are halted", details=lambda: running.output)
+            await eventually(are_halted, "both sinks are halted")
             for path in ("/", "/metrics", "/-/ready"):
                 seen.found[path] = (await running.get(path, admin=True))[1].encode()
             seen.found["log"] = running.output.encode()

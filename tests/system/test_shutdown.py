@@ -11,7 +11,7 @@ import pytest
 from router.ledger import State
 from router.sandbox import ANY_TARGET, Fault, answer, sandbox
 from tests.system.place import Place, orders_of
-from tests.system.processes import daemon, eventually
+from tests.system.processes import arrivals, daemon, eventually
 from tests.system.topics import order
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kafka]
@@ -21,11 +21,11 @@ async def test_claimed_sends_finish_and_the_rest_stays_in_kafka(place: Place) ->
     await place.create()
     async with sandbox() as box:
         project = place.project(box, sink={"concurrency": 2})
-        box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=2))
+        box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=1.2))
         await place.publish([order(n) for n in range(20)])
 
         async with daemon(project) as running:
-            await box.record.wait_for(count=2)
+            await arrivals(box, 2)
             assert await running.stop() == 0
 
         settled = len(box.record)
@@ -35,7 +35,7 @@ async def test_claimed_sends_finish_and_the_rest_stays_in_kafka(place: Place) ->
 
         box.http.faults.clear()
         async with daemon(project) as restarted:
-            await box.record.wait_for(count=20)
+            await arrivals(box, 20)
             await place.commits(20)
             assert await restarted.total("router_in_doubt_total") == 0
         assert sorted(orders_of(list(box.record))) == sorted(f"o-{n}" for n in range(20))
@@ -50,7 +50,7 @@ async def test_a_send_longer_than_the_grace_period_is_in_doubt(place: Place) -> 
         box.http.faults.plan(ANY_TARGET, always=Fault("stall", after_effect=True, seconds=60))
         await place.publish([order(n) for n in range(3)])
         async with daemon(project) as running:
-            await box.record.wait_for(count=1)
+            await arrivals(box, 1)
             began = time.monotonic()
             assert await running.stop() == 0
             assert time.monotonic() - began < 6
@@ -59,7 +59,7 @@ async def test_a_send_longer_than_the_grace_period_is_in_doubt(place: Place) -> 
 
         box.http.faults.clear()
         async with daemon(project) as restarted:
-            await box.record.wait_for(count=4)
+            await arrivals(box, 4)
             await place.commits(3)
             assert await restarted.total("router_repeats_total", sink="api") == claimed
         assert sorted(orders_of(list(box.record))) == ["o-0", "o-0", "o-1", "o-2"]
@@ -80,7 +80,7 @@ async def test_what_is_scheduled_is_sent_after_a_restart(place: Place) -> None:
 
         box.http.faults.clear()
         async with daemon(project):
-            await box.record.wait_for(count=5)
+            await arrivals(box, 5)
 
             async def is_delivered() -> bool:
                 return await place.states(project) == {State.DELIVERED: 5}
