@@ -70,7 +70,6 @@ class Aftermath:
         in_doubt: Keys that were claimed when the process died.
         rows: Deliveries in the ledger at the end.
         letters: Records of the dead-letter topic.
-        offsets: Committed at the end, by partition.
     """
 
     exit_code: int = 0
@@ -79,7 +78,6 @@ class Aftermath:
     rows: Sequence[Row] = ()
     letters: Sequence[Any] = ()
     scrape: Scrape = field(default_factory=Scrape)
-    offsets: Sequence[int | None] = ()
 
     @property
     def repeated(self) -> set[str]:
@@ -139,7 +137,6 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
         await eventually(is_finished, f"{name}: finished")
         after.scrape = await second.scrape()
         assert await second.stop() == 0
-        after.offsets = await offsets()
     after.rows = await ledger_rows(project)
     after.sent = [e for e in site.box.record if e.recipient.startswith(f"/{name}/")]
     letters = len(await ledger_rows(project, Kind.DEAD_LETTER))
