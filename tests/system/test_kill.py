@@ -111,6 +111,11 @@ async def _kill_and_restart(site: Site, name: str, point: str, **step: str) -> A
     async with daemon(project, "--fault-point", point) as first:
         await publish(site.bootstrap, topic, [order("first")])
         await arrivals(site.box, 1, lambda e: e.recipient.startswith(f"/{name}/"))
+
+        async def is_committed() -> bool:
+            return await committed(site.bootstrap, group, topic) == 1
+
+        await eventually(is_committed, f"{name}: the first is committed")
         wave = [*map(order, range(_WAVE)), order(_REFUSED)]
         await publish(site.bootstrap, topic, wave, _PARTITIONS)
         after.exit_code = await first.ends()
