@@ -53,6 +53,7 @@ from router.kafka.errors import (
     explain,
 )
 from router.kafka.extension import has_compiled_extension
+from router.kafka.patience import make_patient
 
 log = logging.getLogger("router.kafka")
 
@@ -385,6 +386,7 @@ async def group_consumer(
     try:
         with _unavailable():
             await client.start()
+            make_patient(client, clock)
             client.subscribe(
                 topics=() if options.pattern else list(options.topics),
                 pattern=options.topic_pattern(),

@@ -15,6 +15,7 @@ from router.clock import Clock, SystemClock
 from router.events import Record, TopicPartition
 from router.kafka.connection import KafkaConnection
 from router.kafka.errors import KafkaUnavailable, explain
+from router.kafka.patience import make_patient
 
 _DEADLINE_S = 15.0
 _BATCH = 500
@@ -172,6 +173,7 @@ async def opened_topic(
         with _answers():
             with anyio.fail_after(_DEADLINE_S):
                 await client.start()
+                make_patient(client, clock or SystemClock())
                 partitions = await _partitions(client, name)
         yield Topic(client, name, partitions, clock or SystemClock())
     finally:
