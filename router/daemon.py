@@ -49,6 +49,7 @@ from router.telemetry import Metrics
 log = logging.getLogger("router.daemon")
 
 _STATS_EVERY_S = 10.0
+_LAST_WRITES_S = 1.0
 _PURGE_EVERY_S = 600.0
 
 
@@ -221,6 +222,8 @@ class Daemon:
             await self.worker.finish()
         if grace.cancelled_caught:
             log.warning("the grace period is over; what is unfinished goes on after a restart")
+            with anyio.move_on_after(_LAST_WRITES_S):
+                await self.worker.abandon()
 
     # Sources ------------------------------------------------------------------------------------
 

@@ -208,3 +208,8 @@ class Worker:
         self._lanes.close()
         await self._lanes.drained()
         await self.settler.flush()
+
+    async def abandon(self) -> None:
+        """The time for finishing is over: what is claimed and not being sent is given back."""
+        self._lanes.close()
+        await self.settler.flush()
