@@ -101,11 +101,8 @@ class Kinds:
         return sorted({*_modules(self.package), *(self.plugins.names() if self.plugins else ())})
 
     def usable(self) -> list[str]:
-        """Built-in kinds, and those of plugins that can be imported, sorted."""
-        return sorted({*self.names(), *(name for name in self._added() if self._can_load(name))})
-
-    def _added(self) -> list[str]:
-        return [name for name in self.all_names() if not self.is_built_in(name)]
+        """Kinds that can be imported, sorted: not those whose extra is not installed."""
+        return [name for name in self.all_names() if self._can_load(name)]
 
     def _can_load(self, name: str) -> bool:
         try:

@@ -29,7 +29,7 @@ _CLIENT_PATIENCE_S: Final = 2.0
 # which lag behind a table that fills within minutes, the planner may prefer to read all of it.
 _PLANS: Final = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_generic_plan"}
 
-_REFUSALS: Final = (
+REFUSALS: Final = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
@@ -47,7 +47,7 @@ _OUTAGES: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionRollbackError,
-    *_REFUSALS,
+    *REFUSALS,
 )
 AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """Nothing was written, and the same transaction may well succeed now."""
@@ -195,14 +195,15 @@ async def _keep_as_it_is(connection: Connection) -> None:
 
 def refused(error: Exception) -> Exception:
     """What a failed start is told as."""
-    if isinstance(error, _REFUSALS):
+    if isinstance(error, REFUSALS):
         return ConfigError([Problem("E309", f"ledger: the server refuses us: {told(error)}")])
     return LedgerDown(told(error)) if is_outage(error) else error
 
 
 def is_outage(error: Exception) -> bool:
     """Whether the server is to blame, and not what was asked of it."""
-    return isinstance(error, _OUTAGES) and not isinstance(error, ValueError)
+    is_misuse = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    return isinstance(error, _OUTAGES) and not is_misuse
 
 
 def told(error: Exception) -> str:

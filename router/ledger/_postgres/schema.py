@@ -9,7 +9,7 @@ from typing import Final
 from router.ledger import _postgres
 from router.ledger._contract import LedgerDown
 from router.ledger._postgres.change import SCOPE_LOCKS
-from router.ledger._postgres.connection import Connections, Server
+from router.ledger._postgres.connection import REFUSALS, Connections, Server, refused
 from router.problems import ConfigError, Problem
 
 MIGRATIONS: Final = ("0001.sql",)
@@ -28,26 +28,35 @@ async def migrate(connections: Connections, server: Server) -> str:
         The store's uuid.
 
     Raises:
-        ConfigError: E303, a newer program wrote it.
+        ConfigError: E303, a newer program wrote it; E309, the user may not make what is missing.
         LedgerDown: it could not be done.
     """
     if await version(connections) != VERSION:
-        async with connections.transaction() as db:
-            await db.execute("SET LOCAL statement_timeout = 0")
-            await db.execute("SELECT pg_advisory_xact_lock($1)", SCOPE_LOCKS)
-            if await db.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{server.schema}"'):
-                await db.execute(f'CREATE SCHEMA "{server.schema}"')
-            if await db.fetchval("SELECT to_regclass('meta') IS NULL"):
-                await db.execute(_META)
-                await db.execute(_PUT, "schema", "0")
-                await db.execute(_PUT, "uuid", str(uuid.uuid4()))
-            found = int(await db.fetchval("SELECT value FROM meta WHERE name = 'schema'"))
-            for name in MIGRATIONS[found:]:
-                await db.execute(files(_postgres).joinpath(name).read_text())
-            await db.execute(_PUT, "schema", str(max(found, VERSION)))
+        try:
+            await _migrate(connections, server)
+        except LedgerDown as error:
+            if isinstance(error.__cause__, REFUSALS):
+                raise refused(error.__cause__) from error
+            raise
     await check(connections, server)
     ((name,),) = await connections.fetch("SELECT value FROM meta WHERE name = 'uuid'")
     return name
+
+
+async def _migrate(connections: Connections, server: Server) -> None:
+    async with connections.transaction() as db:
+        await db.execute("SET LOCAL statement_timeout = 0")
+        await db.execute("SELECT pg_advisory_xact_lock($1)", SCOPE_LOCKS)
+        if await db.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{server.schema}"'):
+            await db.execute(f'CREATE SCHEMA "{server.schema}"')
+        if await db.fetchval("SELECT to_regclass('meta') IS NULL"):
+            await db.execute(_META)
+            await db.execute(_PUT, "schema", "0")
+            await db.execute(_PUT, "uuid", str(uuid.uuid4()))
+        found = int(await db.fetchval("SELECT value FROM meta WHERE name = 'schema'"))
+        for name in MIGRATIONS[found:]:
+            await db.execute(files(_postgres).joinpath(name).read_text())
+        await db.execute(_PUT, "schema", str(max(found, VERSION)))
 
 
 async def check(connections: Connections, server: Server) -> None:
