@@ -54,8 +54,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 lock: ## Make the lock files anew: hashes, no addresses
 	$(BIN)/python -m pip install --quiet uv
-	$(LOCK) --group build --extra demo --extra mjml --extra push --extra speed -o requirements.lock
-	$(LOCK) --group build --extra mjml --extra postgres --extra push --extra redis --extra speed -o requirements-image.lock
+	$(LOCK) --group build --extra demo --extra mjml --extra push --extra signing --extra speed -o requirements.lock
+	$(LOCK) --group build --extra mjml --extra postgres --extra push --extra redis --extra signing --extra speed -o requirements-image.lock
 	$(LOCK) --group build --group dev --all-extras -o requirements-dev.lock
 
 clean: ## Remove everything that the other targets made

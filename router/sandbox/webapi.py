@@ -29,7 +29,8 @@ class Credentials:
         basic: User and password.
         bearer: A fixed bearer token.
         header: Name and value of an API-key header.
-        client: OAuth 2 client id and secret for ``/oauth/token`` (client credentials).
+        client: OAuth 2 client id and secret for ``/oauth/token``.
+        refresh_token: Gets tokens there too, together with the client's.
         token_life_s: How long an issued token works.
         required: False lets calls without credentials in too.
     """
@@ -38,6 +39,7 @@ class Credentials:
     bearer: str = "sandbox-token"
     header: tuple[str, str] = ("X-Api-Key", "sandbox-api-key")
     client: tuple[str, str] = ("sandbox-client", "sandbox-client-secret")
+    refresh_token: str = "sandbox-refresh-token"
     token_life_s: float = 3600.0
     required: bool = True
 
@@ -56,6 +58,7 @@ class WebApi:
         self._clock = clock
         self.credentials = credentials
         self._tokens: dict[str, float] = {}
+        self.tokens_issued = 0
 
     @property
     def endpoint(self) -> Endpoint:
@@ -72,6 +75,10 @@ class WebApi:
     def revoke_tokens(self) -> None:
         """Every token issued so far stops working."""
         self._tokens.clear()
+
+    def is_token(self, token: str) -> bool:
+        """Whether ``/oauth/token`` issued it and it works still."""
+        return self._clock.now() < self._tokens.get(token, 0.0)
 
     def _answer(self, call: Call) -> Answer:
         if call.path == TOKEN_PATH:
@@ -107,8 +114,7 @@ class WebApi:
             case "basic":
                 return _same(given, _basic(*self.credentials.basic))
             case "bearer":
-                expires = self._tokens.get(given, 0.0)
-                return _same(given, self.credentials.bearer) or self._clock.now() < expires
+                return _same(given, self.credentials.bearer) or self.is_token(given)
             case "":
                 return not self.credentials.required
             case _:
@@ -116,7 +122,8 @@ class WebApi:
 
     def _issue_token(self, call: Call) -> Answer:
         form = {k: v[0] for k, v in parse_qs(call.body.decode("utf-8", "replace")).items()}
-        if form.get("grant_type") != "client_credentials":
+        grant = form.get("grant_type")
+        if grant not in ("client_credentials", "refresh_token"):
             return self._no_token(call, 400, "unsupported_grant_type")
         client = _basic_pair(call.headers) or (
             form.get("client_id", ""),
@@ -124,8 +131,12 @@ class WebApi:
         )
         if not all(map(_same, client, self.credentials.client)):
             return self._no_token(call, 401, "invalid_client")
+        known = self.credentials.refresh_token
+        if grant == "refresh_token" and not _same(form.get("refresh_token", ""), known):
+            return self._no_token(call, 400, "invalid_grant")
         token = secrets.token_urlsafe(24)
         life_s = self.credentials.token_life_s
+        self.tokens_issued += 1
         self._tokens[token] = self._clock.now() + life_s
         fields = {"access_token": token, "token_type": "Bearer", "expires_in": int(life_s)}
         return json_answer(200, fields, {"Cache-Control": "no-store"})

@@ -1,4 +1,7 @@
-"""OAuth 2 client credentials (RFC 6749 §4.4): a token, fetched when needed, kept until stale."""
+"""OAuth 2 tokens for an application (RFC 6749 §4.4) or, by a refresh token, for a user (§6).
+
+A token is fetched when needed and kept until stale.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ _DEFAULT_LIFE_S = 300.0
 
 
 class OAuth2Auth(BaseModel):
-    """OAuth 2 client credentials."""
+    """A token of an OAuth 2 server."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    type: Literal["oauth2"] = Field(description="OAuth 2 client credentials.")
+    type: Literal["oauth2"] = Field(description="A token of an OAuth 2 server.")
     token_url: str = Field(
         pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
         description="The token endpoint.",
@@ -32,6 +35,12 @@ class OAuth2Auth(BaseModel):
     )
     client_id: str = Field(min_length=1, description="Client id.", examples=["router"])
     client_secret: Secret = Field(description="Client secret.", examples=["!env CRM_CLIENT_SECRET"])
+    refresh_token: Secret | None = Field(
+        None,
+        description="Fetch tokens with this refresh token instead of the client's credentials "
+        "alone. It has to stay valid: a new one in an answer is not kept.",
+        examples=["!env CRM_REFRESH_TOKEN"],
+    )
     scope: str | None = Field(None, description="Scopes to ask for.", examples=["crm.write"])
     audience: str | None = Field(
         None,
@@ -46,6 +55,8 @@ class OAuth2Auth(BaseModel):
 def token_request(auth: OAuth2Auth, timeout_s: float) -> HttpRequest:
     """The call that fetches a token."""
     form = {"grant_type": "client_credentials"}
+    if auth.refresh_token is not None:
+        form = {"grant_type": "refresh_token", "refresh_token": auth.refresh_token.reveal()}
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     if auth.client_auth == "basic":
         pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret.reveal())}"

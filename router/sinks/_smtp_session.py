@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import aiosmtplib
 import aiosmtplib.protocol
@@ -63,8 +65,27 @@ class Unsupported(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Password:
+    """A log-in with AUTH PLAIN or LOGIN."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A log-in with AUTH XOAUTH2: an OAuth 2 access token that stands for the user."""
+
+    username: str
+    token: str = field(repr=False)
+
+
+Login: TypeAlias = Password | AccessToken
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
-    """How to reach a server. ``login`` is user name and password."""
+    """How to reach a server."""
 
     host: str
     port: int
@@ -72,7 +93,6 @@ class Server:
     starttls: bool
     ehlo_name: str
     tls: ssl.SSLContext | None
-    login: tuple[str, str] | None = None
 
 
 class Session:
@@ -114,12 +134,12 @@ class Session:
         return int(text) if text.isdigit() else 0
 
     async def open(self) -> None:
-        """Connects, encrypts and authenticates.
+        """Connects and encrypts.
 
         Raises:
             Answered, Broken, Unsupported: it did not come to a usable connection.
         """
-        try:
+        with self._conclusions():
             self.stage = Stage.CONNECT
             await self._client.connect()
             await self._ehlo()
@@ -129,15 +149,29 @@ class Session:
                     raise Unsupported("starttls_missing", "the server does not offer STARTTLS")
                 await self._client.starttls()
                 await self._ehlo()
-            if self._server.login is not None:
-                self.stage = Stage.AUTH
-                await self._authenticate(*self._server.login)
-        except aiosmtplib.SMTPConnectResponseError as error:
-            raise _answered(self.stage, error.code, error.message) from None
-        except aiosmtplib.SMTPResponseException as error:
-            raise _answered(self.stage, error.code, error.message) from None
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise _broken(self.stage, error) from None
+
+    async def log_in(self, login: Login) -> None:
+        """Authenticates. A refusal (``Answered``) may be followed by another try.
+
+        Raises:
+            Answered, Broken, Unsupported: the server does not know the user now.
+        """
+        self.stage = Stage.AUTH
+        offered = self._client.server_auth_methods
+        with self._conclusions():
+            match login:
+                case AccessToken(username, token):
+                    if "xoauth2" not in offered:
+                        raise Unsupported("auth_missing", "the server does not offer AUTH XOAUTH2")
+                    await self._client.auth_xoauth2(username, token)
+                case Password(username, password) if "plain" in offered:
+                    await self._client.auth_plain(username, password)
+                case Password(username, password) if "login" in offered:
+                    await self._client.auth_login(username, password)
+                case Password():
+                    raise Unsupported(
+                        "auth_missing", "the server offers neither AUTH PLAIN nor LOGIN"
+                    )
 
     async def deliver(
         self, sender: str, recipient: str, data: bytes, parameters: tuple[str, ...]
@@ -148,15 +182,11 @@ class Session:
             Answered, Broken: it was not accepted, or (``Broken`` at ``DOT``) nobody knows.
         """
         options = [parameter.encode("ascii") for parameter in parameters]
-        try:
+        with self._conclusions():
             await self._command(Stage.MAIL, b"MAIL", b"FROM:<%s>" % sender.encode(), *options)
             await self._command(Stage.RCPT, b"RCPT", b"TO:<%s>" % recipient.encode())
             await self._command(Stage.DATA, b"DATA")
             text = await self._data(data)
-        except aiosmtplib.SMTPResponseException as error:
-            raise _answered(self.stage, error.code, error.message) from None
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise _broken(self.stage, error) from None
         self.sent += 1
         return text
 
@@ -184,14 +214,15 @@ class Session:
         self.stage = Stage.EHLO
         await self._client.ehlo()
 
-    async def _authenticate(self, username: str, password: str) -> None:
-        offered = self._client.server_auth_methods
-        if "plain" in offered:
-            await self._client.auth_plain(username, password)
-        elif "login" in offered:
-            await self._client.auth_login(username, password)
-        else:
-            raise Unsupported("auth_missing", "the server offers neither AUTH PLAIN nor LOGIN")
+    @contextmanager
+    def _conclusions(self) -> Generator[None]:
+        """Turns the library's errors into what they say at the present stage."""
+        try:
+            yield
+        except (aiosmtplib.SMTPConnectResponseError, aiosmtplib.SMTPResponseException) as error:
+            raise _answered(self.stage, error.code, error.message) from None
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise _broken(self.stage, error) from None
 
     async def _command(self, stage: Stage, *words: bytes) -> None:
         self.stage = stage

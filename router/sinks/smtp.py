@@ -6,7 +6,6 @@ carry the same one, and a connection lost after the final dot is in doubt.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -18,21 +17,10 @@ import anyio
 import anyio.to_thread
 from pydantic import Field, field_validator, model_validator
 
-from router.messages import (
-    Channel,
-    Delivered,
-    EmailMessage,
-    Halt,
-    InDoubt,
-    Outcome,
-    Parcel,
-    Reason,
-    Rejected,
-    Retry,
-    Scope,
-)
+from router.messages import Channel, EmailMessage, Halt, Outcome, Parcel, Reason, Rejected
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
-from router.sinks._http import QUIET_S, expect
+from router.sinks._dkim import Dkim, MailSigner, mail_signer
+from router.sinks._http import expect
 from router.sinks._mime import (
     Heading,
     UnsafeMail,
@@ -42,14 +30,23 @@ from router.sinks._mime import (
     serialise,
     wire_address,
 )
-from router.sinks._smtp_session import Answered, Broken, Server, Session, Stage, Unsupported
+from router.sinks._oauth2 import OAuth2Auth, TokenSource
+from router.sinks._smtp_answers import accepted, broken, refused
+from router.sinks._smtp_session import (
+    AccessToken,
+    Answered,
+    Broken,
+    Login,
+    Password,
+    Server,
+    Session,
+    Unsupported,
+)
+from router.transport import HttpOptions, open_client
 from router.values import Duration, FilePath, Secret
 
-_GREYLIST_S = 300.0
-_FULL_S = 3600.0
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
-_QUEUED = re.compile(r"\bqueued as ([A-Za-z0-9.\-]{1,64})")
-_GREYLISTED = frozenset({450, 451})
+_TOKEN_REFUSED = 535
 _QUIT_S = 2.0
 _FRESH_S = 5.0
 
@@ -78,6 +75,9 @@ class SmtpConfig(SinkConfig):
     password: Secret | None = Field(
         None, description="The user's password.", examples=["!env SMTP_PASSWORD"]
     )
+    auth: OAuth2Auth | None = Field(
+        None, description="Log in with an OAuth 2 token (XOAUTH2) instead of a password."
+    )
     sender: str = Field(
         alias="from",
         description="Sender's address, with a display name if wanted.",
@@ -91,8 +91,12 @@ class SmtpConfig(SinkConfig):
     )
     ca_file: FilePath | None = Field(
         None,
-        description="PEM file of the certificate authorities to trust instead of the system's.",
+        description="PEM file of the certificate authorities to trust instead of the system's, "
+        "for the relay and for `auth.token_url`.",
         examples=["/etc/router/ca.pem"],
+    )
+    dkim: Dkim | None = Field(
+        None, description="Sign each mail with DKIM, where the relay does not."
     )
     connect_timeout: Duration = Field(
         10.0, gt=0, description="Connecting and logging in takes at most this.", examples=["10s"]
@@ -123,72 +127,14 @@ class SmtpConfig(SinkConfig):
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:
-        if (self.username is None) != (self.password is None):
+        if self.auth is not None:
+            if self.username is None or self.password is not None:
+                raise ValueError("auth: needs the username, and no password")
+            if self.security == "none":
+                raise ValueError("auth: a token is not sent in plain text; see security")
+        elif (self.username is None) != (self.password is None):
             raise ValueError("username and password go together; one of them is missing")
         return self
-
-
-def refused(stage: Stage, code: int, enhanced: str | None) -> Outcome:
-    """What a refusal means: the enhanced code (RFC 3463) before the reply code, never the text."""
-    reply = f"{code} {enhanced}" if enhanced else str(code)
-    where = f"{reply} at {stage}"
-    match stage:
-        case _ if code == 421:
-            return Retry(Reason("server_closing", where))
-        case _ if code in (530, 534, 535):
-            return Halt(Reason("auth_refused", where))
-        case Stage.CONNECT:
-            return Retry(Reason("connect_refused", where))
-        case Stage.EHLO | Stage.STARTTLS | Stage.AUTH:
-            code_name = "auth_refused" if stage is Stage.AUTH else "session_refused"
-            return _temporary(where) if code < 500 else Halt(Reason(code_name, where))
-        case _ if code < 500:
-            return _deferred(code, enhanced, where)
-        case _:
-            return _denied(stage, code, enhanced or "", where)
-
-
-def broken(stage: Stage, code: str, text: str = "") -> Outcome:
-    """What the loss of a connection, or a deadline, means at a stage."""
-    if stage is Stage.DOT:
-        return InDoubt(Reason("answer_lost", f"{code} after the message's end"))
-    reason = Reason(code, text or f"at {stage}")
-    return Retry(reason, QUIET_S, Scope.SINK) if code == "timeout" else Retry(reason)
-
-
-def _temporary(where: str) -> Outcome:
-    return Retry(Reason("temporary", where))
-
-
-def _deferred(code: int, enhanced: str | None, where: str) -> Outcome:
-    if enhanced == "4.2.2":
-        return Retry(Reason("mailbox_full", where), _FULL_S, Scope.TARGET)
-    is_server_state = enhanced is not None and enhanced.startswith(("4.3.", "4.4."))
-    if code in _GREYLISTED and not is_server_state:
-        return Retry(Reason("greylisted", where), _GREYLIST_S, Scope.TARGET)
-    return _temporary(where)
-
-
-def _denied(stage: Stage, code: int, enhanced: str, where: str) -> Outcome:
-    if enhanced in ("5.1.7", "5.1.8"):
-        return Halt(Reason("sender_refused", where))
-    if stage is Stage.RCPT and enhanced.startswith("5.1."):
-        return Rejected(Reason("no_such_mailbox", where), recipient_gone=True)
-    if enhanced == "5.2.2" or (stage is Stage.RCPT and code == 552 and not enhanced):
-        return Retry(Reason("mailbox_full", where), _FULL_S, Scope.TARGET)
-    if enhanced.startswith("5.7."):
-        return Rejected(Reason("policy_refused", where))
-    if enhanced in ("5.3.4", "5.2.3") or code == 552:
-        return Rejected(Reason("too_large", where))
-    if 500 <= code <= 504:
-        return Halt(Reason("protocol_error", where))
-    return Rejected(Reason("refused", where))
-
-
-def accepted(text: str) -> Delivered:
-    """The server's text after the final dot, for the queue id in it."""
-    queued = _QUEUED.search(text)
-    return Delivered(queued[1] if queued else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,12 +155,20 @@ class _Smtp:
     """A pool of sessions: as many as sends are under way, the most recently used first."""
 
     def __init__(
-        self, config: SmtpConfig, tools: SinkTools, server: Server, sender: _Sender
+        self,
+        config: SmtpConfig,
+        tools: SinkTools,
+        server: Server,
+        sender: _Sender,
+        tokens: TokenSource | None,
+        signer: MailSigner | None,
     ) -> None:
         self._config = config
         self._clock = tools.clock
         self._server = server
         self._sender = sender
+        self._tokens = tokens
+        self._signer = signer
         self._idle: deque[Session] = deque()
         self._slots = anyio.Semaphore(config.concurrency)
 
@@ -261,9 +215,14 @@ class _Smtp:
             self._put_back(session, is_clean=is_clean)
 
     async def _open(self, session: Session) -> Outcome | None:
+        """Connects and logs in; None when that worked."""
+        token = None if self._tokens is None else await self._tokens.token()
+        if token is not None and not isinstance(token, str):
+            return token
         try:
             with anyio.fail_after(self._config.connect_timeout):
                 await session.open()
+                return await self._log_in(session, token)
         except TimeoutError:
             return broken(session.stage, "timeout", f"no answer at {session.stage} in time")
         except Answered as error:
@@ -272,7 +231,31 @@ class _Smtp:
             return broken(error.stage, error.code, error.text)
         except Unsupported as error:
             return Halt(Reason(error.code, error.text))
+
+    async def _log_in(self, session: Session, token: str | None) -> Outcome | None:
+        login = self._login(token)
+        if login is None:
+            return None
+        try:
+            await session.log_in(login)
+        except Answered as error:
+            if self._tokens is None or token is None or error.code != _TOKEN_REFUSED:
+                raise
+            # The token may have ended early, so once more with a new one.
+            self._tokens.refuse(token)
+            newer = await self._tokens.token()
+            if not isinstance(newer, str):
+                return newer
+            await session.log_in(AccessToken(login.username, newer))
         return None
+
+    def _login(self, token: str | None) -> Login | None:
+        username, password = self._config.username, self._config.password
+        if username is None:
+            return None
+        if token is not None:
+            return AccessToken(username, token)
+        return None if password is None else Password(username, password.reveal())
 
     async def _transact(
         self, session: Session, message: EmailMessage, heading: Heading
@@ -282,7 +265,7 @@ class _Smtp:
         if is_international and not session.offers("smtputf8"):
             reason = Reason("smtputf8_missing", "the server takes only ASCII addresses")
             return Rejected(reason), True
-        data = serialise(message, heading, eight_bit=session.offers("8bitmime"))
+        data = self._written(session, message, heading)
         limit = session.size_limit
         if limit and len(data) > limit:
             return Rejected(Reason("too_large", f"{len(data)} of {limit} bytes")), True
@@ -301,6 +284,17 @@ class _Smtp:
         except Broken as error:
             return broken(error.stage, error.code, error.text), False
         return accepted(text), True
+
+    def _written(self, session: Session, message: EmailMessage, heading: Heading) -> bytes:
+        """The mail, signed if it is to be.
+
+        Bodies that are signed are ASCII (RFC 6376 section 5.3): a relay that has to encode them
+        would break the signature.
+        """
+        if self._signer is None:
+            return serialise(message, heading, eight_bit=session.offers("8bitmime"))
+        data = serialise(message, heading, eight_bit=False)
+        return self._signer.signed(data, self._clock.now())
 
     async def _reusable(self) -> Session:
         """An idle session that still answers, or a new one, not yet open."""
@@ -342,9 +336,6 @@ def _tls_context(config: SmtpConfig) -> ssl.SSLContext | None:
 @asynccontextmanager
 async def _open(config: SmtpConfig, tools: SinkTools) -> AsyncGenerator[_Smtp]:
     sender = _Sender.of(config.sender)
-    login = None
-    if config.username is not None and config.password is not None:
-        login = (config.username, config.password.reveal())
     server = Server(
         host=config.host,
         port=config.port or _PORTS[config.security],
@@ -352,13 +343,25 @@ async def _open(config: SmtpConfig, tools: SinkTools) -> AsyncGenerator[_Smtp]:
         starttls=config.security == "starttls",
         ehlo_name=config.ehlo or sender.domain,
         tls=await anyio.to_thread.run_sync(_tls_context, config),
-        login=login,
     )
-    sink = _Smtp(config, tools, server, sender)
-    try:
-        yield sink
-    finally:
-        await sink.aclose()
+    signer = None
+    if config.dkim is not None:
+        signer = await anyio.to_thread.run_sync(mail_signer, config.dkim, sender.domain)
+    async with _tokens(config, tools) as tokens:
+        sink = _Smtp(config, tools, server, sender, tokens, signer)
+        try:
+            yield sink
+        finally:
+            await sink.aclose()
+
+
+@asynccontextmanager
+async def _tokens(config: SmtpConfig, tools: SinkTools) -> AsyncGenerator[TokenSource | None]:
+    if config.auth is None:
+        yield None
+        return
+    async with open_client(HttpOptions(connections=1, ca_file=config.ca_file)) as client:
+        yield TokenSource(config.auth, client, tools.clock, config.connect_timeout)
 
 
 def _channel(config: SmtpConfig) -> Channel:

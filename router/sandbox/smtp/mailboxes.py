@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -18,6 +18,7 @@ class SmtpSettings:
 
     Attributes:
         credentials: User to password, for AUTH PLAIN and LOGIN.
+        mechanisms: Those of AUTH that are offered and taken.
         requires_auth: MAIL needs AUTH before it.
         auth_needs_tls: AUTH is neither offered nor taken in the clear (RFC 4954 section 4).
         size_bytes: The SIZE limit.
@@ -29,6 +30,7 @@ class SmtpSettings:
     """
 
     credentials: Mapping[str, str] = field(default_factory=lambda: {"sandbox": "sandbox-password"})
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN", "XOAUTH2")
     requires_auth: bool = False
     auth_needs_tls: bool = True
     size_bytes: int = 10 * 1024**2
@@ -51,9 +53,17 @@ _STATES: Mapping[str, str | None] = {
 class Mailboxes:
     """Takes or refuses mail, and stores it. Every mailbox exists until it is told otherwise."""
 
-    def __init__(self, record: Record, clock: Clock, settings: SmtpSettings) -> None:
+    def __init__(
+        self,
+        record: Record,
+        clock: Clock,
+        settings: SmtpSettings,
+        is_token: Callable[[str], bool],
+    ) -> None:
+        """``is_token`` says whether an OAuth 2 access token is good now."""
         self.faults = Faults()
         self.settings = settings
+        self.is_token = is_token
         self._record = record
         self._clock = clock
         self._states: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import final
 
@@ -37,8 +37,9 @@ class MailServer:
         clock: Clock,
         settings: SmtpSettings,
         tls: ssl.SSLContext | None,
+        is_token: Callable[[str], bool] = lambda token: False,
     ) -> None:
-        self._mailboxes = Mailboxes(record, clock, settings)
+        self._mailboxes = Mailboxes(record, clock, settings, is_token)
         self._tls = tls
 
     @property

@@ -121,7 +121,7 @@ class Session:
         if self._tls is not None and not self._is_secure:
             lines.append("STARTTLS")
         if self._may_auth:
-            lines.append("AUTH PLAIN LOGIN")
+            lines.append(" ".join(("AUTH", *self._settings.mechanisms)))
         replies = [f"250-{text}" for text in lines[:-1]] + [f"250 {lines[-1]}"]
         await self._say("\r\n".join(replies))
 
@@ -144,8 +144,15 @@ class Session:
             await self._say("503 5.5.1 already authenticated")
             return
         mechanism, _, initial = rest.partition(" ")
+        if mechanism.upper() not in self._settings.mechanisms:
+            await self._say("504 5.5.4 mechanism unknown")
+            return
         try:
             match mechanism.upper():
+                case "XOAUTH2":
+                    user, token = _bearer(_decode(initial or await self._ask("")))
+                    await self._admit_token(user, token)
+                    return
                 case "PLAIN":
                     given = initial or await self._ask("")
                     user, password = _decode(given).split("\0")[1:]
@@ -159,6 +166,22 @@ class Session:
             await self._say("501 5.5.2 cannot decode")
             return
         await self._admit(user, password)
+
+    async def _admit_token(self, user: str, token: str) -> None:
+        """XOAUTH2, as Google documents it: a refusal is a challenge that wants an empty line."""
+        fault = self._mailboxes.faults.draw(user, or_any=False)
+        if fault is not None:
+            await self._strike(fault)
+            return
+        if user not in self._settings.credentials or not self._mailboxes.is_token(token):
+            problem = '{"status":"401","schemes":"bearer","scope":"https://mail.sandbox.test/"}'
+            if await self._ask(problem) != "":
+                await self._say("501 5.5.2 expected an empty line")
+                return
+            await self._say(self._mailboxes.refuse(user, "535 5.7.8 token not accepted"))
+            return
+        self._user = user
+        await self._say("235 2.7.0 authenticated")
 
     async def _admit(self, user: str, password: str) -> None:
         fault = self._mailboxes.faults.draw(user, or_any=False)
@@ -314,6 +337,18 @@ class Session:
 
 def _decode(text: str) -> str:
     return base64.b64decode(text, validate=True).decode()
+
+
+def _bearer(text: str) -> tuple[str, str]:
+    """User and token of XOAUTH2's initial response.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    user, auth, *end = text.split("\x01")
+    if not user.startswith("user=") or not auth.startswith("auth=Bearer ") or end != ["", ""]:
+        raise ValueError(text)
+    return user.removeprefix("user="), auth.removeprefix("auth=Bearer ")
 
 
 def _path(rest: str, keyword: str) -> tuple[str, frozenset[str]] | None:

@@ -8,8 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from router.messages import Delivered, Halt, InDoubt, Rejected, Retry, Scope
+from router.sinks._smtp_answers import accepted, broken, refused
 from router.sinks._smtp_session import Stage
-from router.sinks.smtp import SmtpConfig, accepted, broken, refused
+from router.sinks.smtp import SmtpConfig
 from tests.unit.sinks.builders import config, kind
 
 GONE, KEPT = True, False
