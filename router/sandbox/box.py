@@ -79,7 +79,8 @@ class SandboxSettings:
             does always.
         expired_certificate: Every server's certificate ran out yesterday.
         smtp, telegram, http, max, mixpanel, carrotquest, fcm, apns: Of these look-alikes.
-        webhook_secrets: Any of them makes a good signature.
+        webhook_secrets: Any of them makes a good signature: ``whsec_…``, or ``whpk_…``, a sender's
+            public key.
         clock: What time it is for limits, greylisting and token life.
     """
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import orjson
 
@@ -17,9 +17,13 @@ from router.sandbox.faults import Faults
 from router.sandbox.http import Answer, Call, Endpoint, json_answer
 from router.sandbox.record import Received, Record
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 SECRET = "whsec_cm91dGVyLXNhbmRib3gtd2ViaG9vay1zZWNyZXQtMDE="
 """The secret that a sandbox without other settings shares with its senders."""
 
+_PUBLIC_KEY = "whpk_"
 _TOLERANCE_S = 300
 _ID = re.compile(r"[!-\-/-~]+")  # visible ASCII without the dot
 _TYPE = re.compile(r"[A-Za-z0-9_.]+")
@@ -27,7 +31,10 @@ _TYPE = re.compile(r"[A-Za-z0-9_.]+")
 
 @final
 class WebhookReceiver:
-    """Endpoints at any path, all with the same secrets."""
+    """Endpoints at any path, all with the same secrets.
+
+    A secret is ``whsec_…``, shared with the sender, or ``whpk_…``, the sender's public key.
+    """
 
     name = "webhook"
 
@@ -37,7 +44,16 @@ class WebhookReceiver:
         self._gone: set[str] = set()
         self._record = record
         self._clock = clock
-        self._keys = [base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets]
+        self._secrets = [
+            base64.b64decode(secret.removeprefix("whsec_"))
+            for secret in secrets
+            if not secret.startswith(_PUBLIC_KEY)
+        ]
+        self._public_keys = [
+            _public_key(base64.b64decode(secret.removeprefix(_PUBLIC_KEY)))
+            for secret in secrets
+            if secret.startswith(_PUBLIC_KEY)
+        ]
 
     @property
     def endpoint(self) -> Endpoint:
@@ -100,16 +116,38 @@ class WebhookReceiver:
 
     def _is_signed(self, message_id: str, stamp: str, signatures: str, call: Call) -> bool:
         signed = b".".join((message_id.encode(), stamp.encode(), call.body))
-        good = [
-            base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-            for key in self._keys
-        ]
         given = [item.partition(",") for item in signatures.split(" ")]
-        return any(
-            version == "v1" and hmac.compare_digest(value.encode(), known.encode())
-            for version, _, value in given
-            for known in good
-        )
+        return any(self._is_good(version, value, signed) for version, _, value in given)
+
+    def _is_good(self, version: str, signature: str, signed: bytes) -> bool:
+        try:
+            value = base64.b64decode(signature, validate=True)
+        except ValueError:
+            return False
+        match version:
+            case "v1":
+                good = (hmac.digest(key, signed, hashlib.sha256) for key in self._secrets)
+                return any(hmac.compare_digest(value, known) for known in good)
+            case "v1a":
+                return any(_verifies(key, value, signed) for key in self._public_keys)
+            case _:
+                return False
+
+
+def _public_key(raw: bytes) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
+def _verifies(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _check_body(call: Call) -> tuple[int, str]:

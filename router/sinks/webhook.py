@@ -1,4 +1,6 @@
-"""Webhook: requests signed by the Standard Webhooks specification (v1.0.0, symmetric ``v1``).
+"""Webhook: requests signed by the Standard Webhooks specification (v1.0.0).
+
+Secrets make symmetric ``v1`` signatures, Ed25519 keys asymmetric ``v1a`` ones.
 
 ``webhook-id`` is made of the delivery's key, so it stays the same over all attempts and receivers
 can tell repeats; the timestamp is new on each attempt, and the exact bytes sent are signed.
@@ -10,14 +12,10 @@ nothing of the others.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -36,8 +34,12 @@ from router.messages import (
 )
 from router.sinks._contract import Sink, SinkConfig, SinkTools, SinkType
 from router.sinks._http import QUIET_S, HttpSink, answer_text, expect, retry_after
+from router.sinks._webhook_keys import sign, signing_key
 from router.transport import HttpOptions, HttpRequest, HttpResponse, open_client
 from router.values import Duration, FilePath, Secret
+
+if TYPE_CHECKING:
+    from router.sinks._webhook_keys import SigningKey
 
 _THROTTLED_S = 5.0
 _OWN_HEADERS = frozenset({"webhook-id", "webhook-timestamp", "webhook-signature", "content-type"})
@@ -64,8 +66,9 @@ class WebhookConfig(SinkConfig):
     )
     secrets: list[Secret] = Field(
         default=[],
-        description="Signing secrets, `whsec_` and base64. Each signs: to rotate, list the new "
-        "one beside the old one until the receiver has changed over.",
+        description="Signing secrets, `whsec_` and base64, or Ed25519 keys, `whsk_` and base64. "
+        "Each signs: to rotate, list the new one beside the old one until the receiver has "
+        "changed over.",
         examples=[["!env PARTNER_WEBHOOK_SECRET"]],
     )
     unsigned: bool = Field(
@@ -97,7 +100,7 @@ class WebhookConfig(SinkConfig):
     def _signing_secrets(cls, secrets: list[Secret]) -> list[Secret]:
         for secret in secrets:
             if secret.known:
-                _signing_key(secret)
+                signing_key(secret)
         return secrets
 
     @model_validator(mode="after")
@@ -150,16 +153,8 @@ def webhook_id(key: bytes) -> str:
     return f"msg_{key.hex()}"
 
 
-def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
-    """The ``webhook-signature`` header: one ``v1`` signature for each key."""
-    content = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-    return " ".join(
-        "v1," + base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys
-    )
-
-
 def request(
-    config: WebhookConfig, keys: Sequence[bytes], now: float, parcel: Parcel
+    config: WebhookConfig, keys: Sequence[SigningKey], now: float, parcel: Parcel
 ) -> HttpRequest | Outcome:
     """The call for a parcel at a time (seconds since the epoch), or why there can be none.
 
@@ -173,7 +168,7 @@ def request(
         if not parcel.secrets and config.is_signed:
             return Rejected(Reason("endpoint_unsigned", "the endpoint has no secret"))
         try:
-            keys = [_signing_key(secret) for secret in parcel.secrets]
+            keys = [signing_key(secret) for secret in parcel.secrets]
         except ValueError as error:
             return Rejected(Reason("endpoint_secret", str(error)))
     message = expect(parcel, Request)
@@ -226,22 +221,9 @@ def outcome(response: HttpResponse, now: float) -> Outcome:
             return Retry(Reason("refused", text), asked)
 
 
-def _signing_key(secret: Secret) -> bytes:
-    """Raises:
-    ValueError: the secret is not ``whsec_`` and the base64 of 24 to 64 bytes.
-    """
-    try:
-        key = base64.b64decode(secret.reveal().removeprefix("whsec_"), validate=True)
-    except binascii.Error:
-        key = b""
-    if not 24 <= len(key) <= 64:
-        raise ValueError("a signing secret is whsec_ and the base64 of 24 to 64 random bytes")
-    return key
-
-
 @asynccontextmanager
 async def _open(config: WebhookConfig, tools: SinkTools) -> AsyncGenerator[Sink]:
-    keys = [_signing_key(secret) for secret in config.secrets]
+    keys = [signing_key(secret) for secret in config.secrets]
     options = HttpOptions(
         connections=config.concurrency,
         ca_file=config.ca_file,

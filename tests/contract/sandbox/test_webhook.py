@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+from nacl.signing import SigningKey
 from standardwebhooks.webhooks import Webhook
 
 from router.clock import ManualClock
@@ -52,6 +55,38 @@ async def test_one_good_signature_among_many_is_enough() -> None:
     async with sandbox(SETTINGS) as box:
         good = Webhook(SECRET).sign("msg_01", datetime.fromtimestamp(NOW, UTC), BODY)
         assert (await send(box, webhook_signature=f"v1a,x v1,AAAA {good}")).status == 204
+
+
+class TestEd25519:
+    """Signatures that PyNaCl makes, with the receiver knowing the public half alone."""
+
+    KEY = SigningKey(bytes(range(32)))
+    PUBLIC = "whpk_" + base64.b64encode(bytes(KEY.verify_key)).decode()
+
+    def signed(self, body: str = BODY, key: SigningKey = KEY) -> str:
+        content = f"msg_01.{NOW}.{body}".encode()
+        return f"v1a,{base64.b64encode(key.sign(content).signature).decode()}"
+
+    async def test_a_good_signature_is_taken(self) -> None:
+        settings = replace(SETTINGS, webhook_secrets=(self.PUBLIC,))
+        async with sandbox(settings) as box:
+            assert (await send(box, webhook_signature=self.signed())).status == 204
+            assert (await send(box)).status == 401  # a shared secret is not known here
+
+    async def test_another_key_or_body_is_refused(self) -> None:
+        settings = replace(SETTINGS, webhook_secrets=(self.PUBLIC,))
+        forged = self.signed().replace("v1a,", "v1,")
+        other = self.signed(key=SigningKey(bytes(32)))
+        async with sandbox(settings) as box:
+            for signature in (self.signed("{}"), other, forged, "v1a,AAAA", "v1a,", "v1a"):
+                assert (await send(box, webhook_signature=signature)).status == 401
+            assert not box.record
+
+    async def test_secrets_and_keys_stand_side_by_side(self) -> None:
+        settings = replace(SETTINGS, webhook_secrets=(SECRET, self.PUBLIC))
+        async with sandbox(settings) as box:
+            assert (await send(box)).status == 204
+            assert (await send(box, webhook_signature=f"v1,x {self.signed()}")).status == 204
 
 
 async def test_same_id_again_is_a_repeat() -> None:

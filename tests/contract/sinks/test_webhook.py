@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from router.messages import Delivered, Halt, InDoubt, Rejected, Request, Retry, Scope, Target
 from router.sandbox import Fault, Sandbox, SandboxSettings, answer, lost_answer, sandbox
@@ -48,6 +51,29 @@ async def test_a_receiver_that_rotates_accepts_either_secret() -> None:
         async with sandbox(SandboxSettings(webhook_secrets=(known,))) as box:
             async with opened("webhook", **options(box, secrets=[old, new])) as sink:
                 assert isinstance(await sink.send(PAID), Delivered)
+
+
+async def test_a_receiver_that_changes_over_to_public_keys_accepts_both() -> None:
+    key = Ed25519PrivateKey.generate()
+    private = "whsk_" + b64encode(key.private_bytes_raw()).decode()
+    public = "whpk_" + b64encode(key.public_key().public_bytes_raw()).decode()
+    old = "whsec_" + "b2xk" * 8
+    for known in (old, public):
+        async with sandbox(SandboxSettings(webhook_secrets=(known,))) as box:
+            async with opened("webhook", **options(box, secrets=[old, private])) as sink:
+                assert isinstance(await sink.send(PAID), Delivered)
+
+
+async def test_a_customers_endpoint_may_have_a_key() -> None:
+    key = Ed25519PrivateKey.generate()
+    private = Secret("whsk_" + b64encode(key.private_bytes_raw()).decode())
+    public = "whpk_" + b64encode(key.public_key().public_bytes_raw()).decode()
+    async with sandbox(SandboxSettings(webhook_secrets=(public,))) as box:
+        target = Target(f"{box.addresses['webhook']}/hooks/acme", "endpoint")
+        to_customers = options(box, url=None, secrets=[], to_customers=True)
+        async with opened("webhook", **to_customers) as sink:
+            sent = await sink.send(PAID, target=target, secrets=(private,))
+    assert isinstance(sent, Delivered)
 
 
 async def test_a_wrong_secret_is_refused_by_the_receiver() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
+from nacl.signing import SigningKey as NaclKey
+from nacl.signing import VerifyKey
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from router.messages import Delivered, Parcel, Rejected, Request, Retry, Scope, Target
-from router.sinks.webhook import WebhookConfig, outcome, request, sign, webhook_id
+from router.sinks._webhook_keys import sign, signing_key
+from router.sinks.webhook import WebhookConfig, outcome, request, webhook_id
 from router.transport import HttpRequest, HttpResponse
 from router.values import Secret
 from tests.unit.sinks.builders import KEY, NOW, WEBHOOK_SECRET, answer, call, config, kind
@@ -81,6 +85,52 @@ def test_without_secrets_there_is_no_signature() -> None:
     built = request(unsigned, [], NOW, call())
     assert isinstance(built, HttpRequest)
     assert "webhook-signature" not in built.headers
+
+
+class TestEd25519:
+    """Keys and signatures of RFC 8032 section 7.1, and messages that PyNaCl verifies."""
+
+    SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    PUBLIC = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+
+    @staticmethod
+    def secret(raw: bytes) -> Secret:
+        return Secret("whsk_" + base64.b64encode(raw).decode())
+
+    @pytest.mark.parametrize("tail", [b"", PUBLIC], ids=["seed", "seed and public half"])
+    def test_another_implementation_verifies_the_signature(self, tail: bytes) -> None:
+        header = sign([signing_key(self.secret(self.SEED + tail))], "msg_01", 7, BODY.encode())
+        version, _, value = header.partition(",")
+        assert version == "v1a"
+        content = b"msg_01.7." + BODY.encode()
+        assert base64.b64decode(value) == NaclKey(self.SEED).sign(content).signature
+        VerifyKey(self.PUBLIC).verify(content, base64.b64decode(value))
+
+    def test_secrets_and_keys_sign_side_by_side(self) -> None:
+        secrets = [self.secret(self.SEED).reveal(), WEBHOOK_SECRET]
+        options = config(WebhookConfig, secrets=secrets)
+        keys = [signing_key(secret) for secret in options.secrets]
+        built = request(options, keys, NOW, call())
+        assert isinstance(built, HttpRequest)
+        first, second = built.headers["webhook-signature"].split(" ")
+        assert first.startswith("v1a,")
+        assert second == build().headers["webhook-signature"]
+
+    @pytest.mark.parametrize("raw", [b"", SEED[:31], SEED + b"x", SEED + SEED])
+    def test_what_is_no_key_is_refused(self, raw: bytes) -> None:
+        with pytest.raises(ValidationError, match="32 random bytes"):
+            config(WebhookConfig, secrets=[self.secret(raw).reveal()])
+
+    def test_a_public_key_does_not_sign(self) -> None:
+        public = "whpk_" + base64.b64encode(self.PUBLIC).decode()
+        with pytest.raises(ValidationError, match="whsec_"):
+            config(WebhookConfig, secrets=[public])
+
+    def test_without_the_extra_the_error_names_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+        with pytest.raises(ValidationError, match=r"router\[signing\]"):
+            config(WebhookConfig, secrets=[self.secret(self.SEED).reveal()])
+        assert config(WebhookConfig).secrets
 
 
 LATER = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=90)
