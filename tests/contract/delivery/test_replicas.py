@@ -1,0 +1,190 @@
+"""Several replicas on one ledger: what is due to both is sent by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import final
+
+import anyio
+import pytest
+
+from router.clock import Clock, SystemClock
+from router.ledger import Ledger
+from router.messages import Delivered, Reason, Rejected, Retry
+from tests.contract.delivery.harness import Running, World, running, sinks
+from tests.contract.delivery.sources import Log
+from tests.contract.ledger.stores import PostgresStore, RedisStore, SharedStore
+from tests.servers import Server
+from tests.unit.planning.builders import request_step, route, rules
+
+pytestmark = pytest.mark.anyio
+
+BUSY = Reason("busy")
+HOOK = rules(route(request_step()))
+MANY = 300
+
+STORES: dict[str, Callable[[Server], SharedStore]] = {
+    "postgres": PostgresStore.on,
+    "redis": RedisStore.on,
+}
+
+
+@final
+@dataclass(frozen=True)
+class Replica:
+    """A shared store as one replica opens it."""
+
+    store: SharedStore
+    owner: str
+    is_durable: bool = True
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
+        return self.store.open_by_server_clock(self.owner, clock)
+
+
+@final
+class WrongClock:
+    """The machine's clocks, of which the wall clock is wrong by so many seconds."""
+
+    def __init__(self, wrong_by: float) -> None:
+        self._clock = SystemClock()
+        self._wrong_by = wrong_by
+
+    def now(self) -> float:
+        return self._clock.now() + self._wrong_by
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+@pytest.fixture(params=list(STORES))
+def worlds(request: pytest.FixtureRequest, servers: Callable[[str], Server]) -> list[World]:
+    """Two replicas with one ledger; each has providers and a log of its own."""
+    store = STORES[request.param](servers(request.param))
+    return [World(Replica(store, owner)) for owner in ("one", "two")]
+
+
+def accepted(worlds: Sequence[World]) -> Counter[bytes]:
+    """How often each message was taken by anybody's provider."""
+    return Counter(key for world in worlds for key in world.providers["hook"].accepted)
+
+
+async def scheduled_by(world: World, count: int) -> None:
+    """So many deliveries stand in the ledger, to be tried again soon."""
+    hook = world.providers["hook"]
+    hook.always = Retry(BUSY, after=0.6)
+    world.orders(count)
+    async with running(world, HOOK, sinks("hook"), checks=False) as run:
+        await run.until(lambda: len(hook.sent) >= count)
+        await run.settled()
+    hook.always = Delivered()
+
+
+async def both_ended(runs: Sequence[Running]) -> dict[str, int]:
+    for run in runs:
+        await run.ended(20)
+    return await runs[0].states()
+
+
+async def test_of_racing_schedules_each_row_is_sent_once(worlds: list[World]) -> None:
+    one, two = worlds
+    await scheduled_by(one, MANY)
+    for world in worlds:
+        world.providers["hook"].seconds = 0.002
+    configs = sinks("hook", concurrency=8)
+
+    async with (
+        running(one, HOOK, configs, checks=False) as first,
+        running(two, HOOK, configs, checks=False) as second,
+    ):
+        assert await both_ended([first, second]) == {"delivered": MANY}
+
+    assert set(accepted(worlds).values()) == {1}
+    assert len(accepted(worlds)) == MANY
+    assert all(accepted([world]) for world in worlds), "one replica did all the work"
+
+
+async def test_records_that_both_read_are_sent_once(worlds: list[World]) -> None:
+    one, two = worlds
+    two.log = Log()
+    two.log.records = one.log.records
+    for world in worlds:
+        world.providers["hook"].seconds = 0.002
+    one.orders(MANY)
+    configs = sinks("hook", concurrency=8)
+
+    async with (
+        running(one, HOOK, configs, checks=False) as first,
+        running(two, HOOK, configs, checks=False) as second,
+    ):
+        assert await both_ended([first, second]) == {"delivered": MANY}
+        assert one.log.committed == two.log.committed
+
+    assert set(accepted(worlds).values()) == {1}
+    assert len(accepted(worlds)) == MANY
+
+
+async def test_retries_and_deaths_of_both_add_up(worlds: list[World]) -> None:
+    one, two = worlds
+    for world in worlds:
+        hook = world.providers["hook"]
+        hook.answers += [Retry(BUSY), Retry(BUSY), Rejected(Reason("bad"))] * 30
+        world.orders(100)
+    configs = sinks("hook", concurrency=4)
+
+    async with (
+        running(one, HOOK, configs, checks=False) as first,
+        running(two, HOOK, configs, checks=False) as second,
+    ):
+        states = await both_ended([first, second])
+        stats = await first.ledger.stats()
+
+    assert states == {"delivered": 140, "dead bad": 60}
+    assert set(accepted(worlds).values()) == {1}
+    letters = one.letters.published + two.letters.published
+    assert len({letter.delivery_key for letter in letters}) == len(letters) == 60
+    assert sum(count for (_, state), count in stats.rows.items() if not state.is_final) == 0
+
+
+async def test_a_replica_goes_on_with_what_another_left(worlds: list[World]) -> None:
+    one, two = worlds
+    hook = one.providers["hook"]
+    hook.hangs = anyio.Event()
+    one.orders(50)
+
+    async with running(two, HOOK, sinks("hook"), checks=False) as second:
+        async with running(one, HOOK, sinks("hook", concurrency=4), dies=True):
+            await second.until(lambda: len(hook.sent) == 4)
+            two.log.records = one.log.records
+        await second.ended(20)
+        assert await second.states() == {"delivered": 50}
+
+    assert {parcel.key for parcel in hook.sent} <= set(accepted([two]))
+    assert set(accepted([two]).values()) == {1}
+
+
+@pytest.mark.parametrize("wrong_by", [-60.0, 60.0])
+async def test_a_replica_whose_clock_is_wrong_sends_nothing_twice(
+    worlds: list[World], wrong_by: float
+) -> None:
+    one, two = worlds
+    two.clock = WrongClock(wrong_by)
+    await scheduled_by(one, 100)
+    for world in worlds:
+        world.providers["hook"].seconds = 0.005
+    two.log.records = one.log.records
+    one.orders(100)
+
+    async with (
+        running(one, HOOK, sinks("hook", concurrency=4), checks=False) as first,
+        running(two, HOOK, sinks("hook", concurrency=4), checks=False) as second,
+    ):
+        assert await both_ended([first, second]) == {"delivered": 200}
+
+    assert set(accepted(worlds).values()) == {1}
