@@ -26,8 +26,6 @@ _SIGNED = (
     *(b"content-transfer-encoding", b"content-language", b"auto-submitted"),
     *(b"list-unsubscribe", b"list-unsubscribe-post"),
 )
-_SPACE = re.compile(rb"[ \t]+")
-_TRAILING = re.compile(rb"[ \t]+(?=\r\n|\Z)")
 _LEAST_RSA_BITS = 1024
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
 _DOMAIN = rf"^{_NAME}(?:\.{_NAME})+$"
@@ -144,16 +142,22 @@ def mail_signer(config: Dkim, sender_domain: str) -> MailSigner:
 def relaxed_field(field: bytes) -> bytes:
     """A header field, ``name: value`` with its folds, in relaxed form, without a line end."""
     name, _, value = field.partition(b":")
-    text = _SPACE.sub(b" ", value.replace(b"\r\n", b"")).strip(b" \t")
-    return b"%s:%s" % (name.strip().lower(), text)
+    return b"%s:%s" % (name.strip().lower(), _single_spaced(value.replace(b"\r\n", b"")).strip())
 
 
 def relaxed_body(body: bytes) -> bytes:
     """A body in relaxed form (RFC 6376 section 3.4.4)."""
-    text = _SPACE.sub(b" ", _TRAILING.sub(b"", body))
+    text = _single_spaced(body).replace(b" \r\n", b"\r\n").removesuffix(b" ")
     while text.endswith(b"\r\n"):
         text = text[:-2]
     return text + b"\r\n" if text else b""
+
+
+def _single_spaced(text: bytes) -> bytes:
+    text = text.replace(b"\t", b" ")
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    return text
 
 
 def _pem(config: Dkim) -> bytes:
