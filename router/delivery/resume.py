@@ -48,7 +48,6 @@ from router.telemetry import Metrics
 _AT_ONCE = 200
 _LOOK_S = 0.25
 _SHORTEST_LEASE_S = 30.0
-_NO_SINK_S = 60.0
 _DIRECTORY_S = 30.0
 _STOPPED = Reason("stopped", "the process stops")
 _NOT_PLANNED = Reason("not_planned", "the route does not plan this delivery any more")
@@ -189,8 +188,9 @@ class Resumer:
         if lane := self._dispatcher.lanes.get(job.sink):
             lane.put_resumed(job)
         else:
-            due = self._clock.now() + _NO_SINK_S
-            self._settler.settle(job, Scheduled(due, Reason("no_sink", "the sink is gone")))
+            # Due at once: it is not looked at before a sink of that name is there again.
+            now = self._clock.now()
+            self._settler.settle(job, Scheduled(now, Reason("no_sink", "the sink is gone")))
 
     def _is_to_be_resent(self, job: Job) -> bool:
         """An earlier claim has ended without an outcome: the step's rule decides."""

@@ -112,7 +112,7 @@ async def test_every_call_is_timed(durable: World) -> None:
     durable.orders(1)
     async with running(durable, HOOK, sinks("hook")) as run:
         await run.ended()
-        shown = run.metrics.render().decode()
+    shown = run.metrics.render().decode()
     for operation in ("lookup", "claim", "settle", "due", "put_progress"):
         assert f'router_ledger_seconds_count{{operation="{operation}"}}' in shown
 
