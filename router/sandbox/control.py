@@ -1,6 +1,8 @@
 """The sandbox's own server: the inbox page for people, record, faults and clock for programs.
 
 ``GET /``                 the inbox page
+``POST /people``          who is behind addresses there: ``{address: name}``, or a name's place
+                          ``{"name", "address"}`` with what people would call the address
 ``GET /record?after=N``   accepted effects behind number N, oldest first, and keys seen repeatedly
 ``GET /raw/N``            the bytes of effect N as they came
 ``GET /refused?after=N``  what was refused, and why
@@ -13,15 +15,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 from urllib.parse import parse_qsl
 
 import orjson
 
 from router.sandbox.faults import Fault, Faults
 from router.sandbox.http import Answer, Call, Endpoint, json_answer
-from router.sandbox.inbox import asset, cards, mail_frame, page
+from router.sandbox.inbox import Inbox, asset
 from router.sandbox.record import Record
 
 _PAGE_LIMIT = 1000
@@ -48,13 +49,17 @@ class _BadRequest(Exception):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@final
 class Control:
-    """What the control server may read and change."""
+    """What the control server may read and change, and its inbox page."""
 
-    record: Record
-    clock: ShiftableClock
-    providers: Mapping[str, LookAlike]
+    def __init__(
+        self, record: Record, clock: ShiftableClock, providers: Mapping[str, LookAlike]
+    ) -> None:
+        self.record = record
+        self.clock = clock
+        self.providers = providers
+        self.inbox = Inbox(record)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -76,11 +81,13 @@ class Control:
         after = int(query.get("after", "0"))
         match path.split("/")[1:]:
             case [""]:
-                return page(self.record)
+                return self.inbox.page(query)
             case ["cards"]:
-                return cards(self.record, after)
+                return self.inbox.cards(query)
             case ["mail", number]:
-                return mail_frame(self.record, int(number))
+                return self.inbox.mail(int(number))
+            case ["source", number]:
+                return self.inbox.source(int(number))
             case ["raw", number]:
                 return self._raw(int(number))
             case ["assets", name]:
@@ -147,9 +154,14 @@ def _advance(control: Control, fields: Mapping[str, Any]) -> None:
     control.clock.advance(float(fields["advance_s"]))
 
 
+def _introduce(control: Control, fields: Mapping[str, Any]) -> None:
+    control.inbox.introduce(fields)
+
+
 _CHANGES: Mapping[tuple[str, str], Callable[[Control, Mapping[str, Any]], None]] = {
     ("POST", "/faults"): _plan_faults,
     ("DELETE", "/faults"): _clear_faults,
+    ("POST", "/people"): _introduce,
     ("POST", "/state"): _set_state,
     ("POST", "/clock"): _advance,
 }

@@ -14,7 +14,7 @@ from typing import Any, final
 import orjson
 
 from router.clock import Clock
-from router.messages import Channel
+from router.messages import Button, Channel
 from router.sandbox.apns.credentials import Credentials
 from router.sandbox.apns.settings import ApnsSettings
 from router.sandbox.faults import Faults
@@ -242,6 +242,7 @@ class ApnsApi:
                 recipient=push.device,
                 title=push.title,
                 text=push.body,
+                buttons=push.buttons,
                 key=apns_id.lower(),
                 raw=call.body,
                 details=push.details,
@@ -261,6 +262,7 @@ class _Push:
     topic: str
     title: str
     body: str
+    buttons: tuple[tuple[Button, ...], ...] = ()
     details: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
@@ -283,7 +285,7 @@ class _Push:
             raise _Refusal(400, "BadCollapseId")
         if len(call.body) > (_MAX_VOIP_BYTES if kind == "voip" else _MAX_BYTES):
             raise _Refusal(413, "PayloadTooLarge")
-        aps = _aps(call.body)
+        aps, data = _payload(call.body)
         title, body = _alert(aps.get("alert"))
         details = {
             "push_type": kind,
@@ -294,18 +296,22 @@ class _Push:
             "badge": str(aps.get("badge", "")),
             "sound": str(aps.get("sound", "")),
             "category": str(aps.get("category", "")),
+            "link": str(data.get("link", "")),
+            "image": str(data.get("image", "")),
         }
-        return cls(device, topic, title, body, {k: v for k, v in details.items() if v})
+        shown = {name: text for name, text in details.items() if text}
+        return cls(device, topic, title, body, _buttons(data.get("actions")), shown)
 
 
-def _aps(body: bytes) -> Mapping[str, Any]:
+def _payload(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Apple's part, and what the app gets besides."""
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
         payload = None
     match payload:
-        case {"aps": dict(aps)}:
-            return aps
+        case {"aps": dict(aps), **data}:
+            return aps, data
         case _:
             raise _Refusal(400, "PayloadEmpty")
 
@@ -322,6 +328,22 @@ def _alert(alert: object) -> tuple[str, str]:
             return "", body
         case _:
             return "", ""
+
+
+def _buttons(actions: object) -> tuple[tuple[Button, ...], ...]:
+    """What an app makes of ``actions``: a list, in JSON, of ``text`` and ``url``."""
+    try:
+        given: object = orjson.loads(actions) if isinstance(actions, str) else None
+    except orjson.JSONDecodeError:
+        given = None
+    buttons: list[Button] = []
+    for action in given if isinstance(given, list) else []:
+        match action:
+            case {"text": str(text), "url": str(url)}:
+                buttons.append(Button(text, url))
+            case _:
+                pass
+    return (tuple(buttons),) if buttons else ()
 
 
 def _device(call: Call) -> str:

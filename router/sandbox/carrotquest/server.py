@@ -192,6 +192,7 @@ class CarrotquestApi:
                 key=call.headers.get("X-Request-Id"),
                 raw=call.body,
                 details={
+                    "kind": "event",
                     "created": params.get("created", ""),
                     "automation": "suppressed" if kept.is_automation_suppressed else "planned",
                 },
@@ -222,6 +223,7 @@ class CarrotquestApi:
                 text=orjson.dumps(operations).decode(),
                 key=call.headers.get("X-Request-Id"),
                 raw=call.body,
+                details={"kind": "profile"},
             )
         )
         return {"id": _id(person.id, truth(params.get("id_as_string")))}

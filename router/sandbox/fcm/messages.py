@@ -148,6 +148,7 @@ def read_push(body: bytes) -> Push:
     ]
     details = {
         "kind": kind,
+        "app": android.get("restricted_package_name"),
         "image": shown.get("image"),
         "link": (webpush.get("fcm_options") or {}).get("link") or data.get("link"),
         "priority": android.get("priority"),

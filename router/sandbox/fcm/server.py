@@ -214,7 +214,7 @@ class FcmApi:
                 buttons=push.buttons,
                 key=push.data.get("delivery_key"),
                 raw=call.body,
-                details=push.details,
+                details={"project": self.settings.project_id, **push.details},
             )
         )
         if not push.is_silent:

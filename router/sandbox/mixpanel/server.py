@@ -202,7 +202,11 @@ class MixpanelApi:
                 text=orjson.dumps(event["properties"]).decode(),
                 key=identity.insert_id,
                 raw=orjson.dumps(event),
-                details={"path": call.path, "time_ms": str(identity.time_ms)},
+                details={
+                    "kind": "event",
+                    "path": call.path,
+                    "time_ms": str(identity.time_ms),
+                },
             )
         )
 
@@ -275,7 +279,7 @@ class MixpanelApi:
                 title=operation,
                 text=orjson.dumps(update[operation]).decode(),
                 raw=orjson.dumps(update),
-                details={"path": call.path},
+                details={"kind": "profile", "path": call.path},
             )
         )
 

@@ -44,6 +44,11 @@ def parse_mail(content: bytes, recipient: str, wire: Mapping[str, str]) -> Recei
     for name in ("From", "To", "Reply-To", "Date", "List-Unsubscribe", "List-Unsubscribe-Post"):
         if mail[name] is not None:
             details[name] = str(mail[name])
+    attachments = [
+        part.get_filename() or part.get_content_type() for part in mail.iter_attachments()
+    ]
+    if attachments:
+        details["attachments"] = ", ".join(attachments)
     defects = [type(defect).__name__ for part in mail.walk() for defect in part.defects]
     if defects:
         details["defects"] = ", ".join(defects)
