@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ALL = ("decode", "match", "render", "ledger", "http_client", "http2", "path")
+ROOT = Path(__file__).parent.parent
+ALL = ("decode", "match", "render", "ledger", "http_client", "http2", "path", "latency")
 
 
 def machine() -> str:
@@ -30,7 +30,7 @@ def main() -> None:
     print(machine())
     for name in names:
         print(f"\n== {name}", flush=True)
-        subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":
