@@ -16,6 +16,7 @@ from router.sandbox.certificates import CryptographyMissing, make_certificates
 from router.sandbox.control import Control, LookAlike
 from router.sandbox.fcm.settings import FcmSettings
 from router.sandbox.http import serve_http
+from router.sandbox.inbox import Inbox
 from router.sandbox.max import MaxApi, MaxSettings
 from router.sandbox.mixpanel import MixpanelApi, MixpanelSettings
 from router.sandbox.record import Record
@@ -111,6 +112,7 @@ class Sandbox:
         ca_file: The authority that clients have to trust where TLS is spoken.
         record: What was accepted and refused.
         clock: Its time; ``advance`` it.
+        inbox: The page at ``control``; ``introduce`` people to it.
     """
 
     addresses: Mapping[str, str]
@@ -127,6 +129,7 @@ class Sandbox:
     fcm: FcmApi
     apns: ApnsApi
     apns_sandbox: ApnsApi
+    inbox: Inbox
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -212,6 +215,7 @@ async def sandbox(settings: SandboxSettings = SandboxSettings()) -> AsyncGenerat
             fcm=pushes[0],
             apns=pushes[1],
             apns_sandbox=pushes[2],
+            inbox=control.inbox,
         )
 
 

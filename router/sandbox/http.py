@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import struct
@@ -20,6 +21,10 @@ from router.sandbox.faults import UNREAD, Fault, Faults
 
 _WIRE = SystemClock()  # faults take real time, whatever the sandbox's clock shows
 _DRIPS = 20
+_OF_CONNECTION = frozenset(
+    {"accept", "accept-encoding", "connection", "content-length", "host", "transfer-encoding"}
+)
+_SECRET = re.compile("authorization|cookie|secret|token|api-?key")
 _MOST_BODY = 64 * 1024**2
 
 
@@ -32,6 +37,21 @@ class Call:
     query: str
     headers: Mapping[str, str]
     body: bytes
+
+
+def headers_of(call: Call) -> dict[str, str]:
+    """A call's headers by lower-case name, without those of the connection, secrets covered."""
+    headers = {name.lower(): value for name, value in call.headers.items()}
+    return {
+        name: _covered(value) if _SECRET.search(name) else value
+        for name, value in headers.items()
+        if name not in _OF_CONNECTION
+    }
+
+
+def _covered(secret: str) -> str:
+    scheme, _, rest = secret.partition(" ")
+    return f"{scheme} …" if rest else "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from router.clock import Clock
 from router.messages import Channel
 from router.sandbox.faults import Faults
-from router.sandbox.http import Answer, Call, Endpoint, json_answer
+from router.sandbox.http import Answer, Call, Endpoint, headers_of, json_answer
 from router.sandbox.record import Received, Record
 
 TOKEN_PATH = "/oauth/token"
@@ -96,11 +96,7 @@ class WebApi:
                 text=call.body.decode("utf-8", "replace"),
                 key=next((call.headers[h] for h in _KEY_HEADERS if h in call.headers), None),
                 raw=call.body,
-                details={
-                    "method": call.method,
-                    "query": call.query,
-                    "content_type": call.headers.get("Content-Type", ""),
-                },
+                details={"method": call.method, "query": call.query, **headers_of(call)},
             )
         )
         return json_answer(200, {"ok": True, "id": str(entry.number)})

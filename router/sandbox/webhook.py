@@ -14,7 +14,7 @@ import orjson
 from router.clock import Clock
 from router.messages import Channel
 from router.sandbox.faults import Faults
-from router.sandbox.http import Answer, Call, Endpoint, json_answer
+from router.sandbox.http import Answer, Call, Endpoint, headers_of, json_answer
 from router.sandbox.record import Received, Record
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class WebhookReceiver:
                 text=text,
                 key=message_id,
                 raw=call.body,
-                details={"timestamp": call.headers["webhook-timestamp"]},
+                details={"method": call.method, "signature": "valid", **headers_of(call)},
             )
         )
         return Answer(204)

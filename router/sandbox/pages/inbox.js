@@ -10,6 +10,7 @@ let waiting = [];
 
 // Times are in UTC until here; people read their own.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const minutes = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
@@ -17,7 +18,9 @@ function localise(root) {
   const today = new Date().toDateString();
   for (const time of root.querySelectorAll("time:not([title])")) {
     const at = new Date(time.dateTime);
-    time.textContent = (at.toDateString() === today ? "" : `${day.format(at)}, `) + clock.format(at);
+    const isToday = at.toDateString() === today;
+    if (time.classList.contains("short")) time.textContent = minutes.format(at);
+    else time.textContent = (isToday ? "" : `${day.format(at)}, `) + clock.format(at);
     time.title = exact.format(at);
   }
 }
