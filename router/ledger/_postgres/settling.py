@@ -20,18 +20,16 @@ from router.ledger._postgres.text import to_store
 # Outcomes of claims, in one statement: those that write nothing beside their row and free nobody
 # else. What `_rules.merged` says of a row, said in SQL.
 _CONCLUDE: Final = f"""
-    WITH clock AS MATERIALIZED (SELECT {NOW} AS now), locked AS MATERIALIZED (
-        SELECT number, key, epoch, kind, sink, size FROM delivery
-        WHERE key = ANY ($2::bytea[]) AND state = 'claimed' AND order_scope IS NULL
-        ORDER BY key FOR UPDATE
-    ), new AS MATERIALIZED (
-        SELECT locked.number, locked.sink AS old_sink, locked.size AS old_size, given.*
-        FROM locked JOIN unnest(
+    WITH clock AS MATERIALIZED (SELECT {NOW} AS now), new AS MATERIALIZED (
+        SELECT d.number, d.sink AS old_sink, d.size AS old_size, given.*
+        FROM unnest(
             $2::bytea[], $3::bigint[], $4::text[], $5::text[], $6::float8[], $7::bigint[],
             $8::float8[], $9::float8[], $10::text[], $11::text[], $12::bytea[]
         ) AS given (
             key, epoch, state, sink, due, attempts, first_at, expires_at, reason, reason_text, blob
-        ) USING (key, epoch)
+        ) JOIN delivery AS d USING (key)
+        WHERE d.epoch = given.epoch AND d.state = 'claimed' AND d.order_scope IS NULL
+        ORDER BY key FOR UPDATE OF d
     ), written AS (
         UPDATE delivery AS d SET
             state = new.state, sink = coalesce(nullif(new.sink, ''), d.sink),
@@ -43,8 +41,7 @@ _CONCLUDE: Final = f"""
             reason = new.reason, reason_text = new.reason_text,
             blob = CASE WHEN new.state NOT IN ('delivered', 'suppressed')
                 THEN coalesce(new.blob, d.blob) END
-        FROM new, clock
-        WHERE d.number = ANY (ARRAY(SELECT number FROM new)) AND d.number = new.number
+        FROM new, clock WHERE d.number = new.number
         RETURNING d.key, d.kind, d.state, d.sink, d.size, new.old_sink, new.old_size
     ), changes AS (
         SELECT kind, 'claimed' AS state, old_sink AS sink, -1 AS rows, -old_size AS size
