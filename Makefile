@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka lint types bench docs lock clean
+.PHONY: help demo test test-kafka test-ledgers lint types bench docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,9 @@ test: $(VENV)/.dev ## Run the tests, on the embedded broker
 
 test-kafka: $(VENV)/.dev ## Run the broker-facing tests on Apache Kafka (Java 17+ and Maven, or ROUTER_TEST_KAFKA)
 	ROUTER_TEST_BROKERS=apache $(BIN)/python -m pytest -m "kafka or kill" $(ARGS)
+
+test-ledgers: $(VENV)/.dev ## Run the worker's tests on PostgreSQL and Redis, where they are installed
+	ROUTER_TEST_LEDGERS=postgres,redis $(BIN)/python -m pytest tests/contract/delivery $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and shape
 	$(BIN)/ruff format --check .

@@ -10,27 +10,27 @@ from router.ledger._contract import Claim, Doubtful, Granted, Row, Settle
 
 @final
 class HeldClaims:
-    """The keys that were claimed here and neither settled nor given back.
+    """What was claimed here and neither settled nor given back, as epochs by key.
 
     A shared ledger can't know that an owner is dead before its leases end. One that closes in an
     orderly way ends them itself.
     """
 
     def __init__(self) -> None:
-        self.keys: set[bytes] = set()
+        self.epochs: dict[bytes, int] = {}
 
     def claimed(self, rows: Sequence[Row], claims: Sequence[Claim]) -> None:
-        self.keys.update(
-            row.key
-            for row, claim in zip(rows, claims, strict=True)
-            if isinstance(claim, Granted | Doubtful)
-        )
+        for row, claim in zip(rows, claims, strict=True):
+            if isinstance(claim, Granted | Doubtful):
+                self.epochs[row.key] = claim.epoch
 
     def pulled(self, rows: Iterable[Row]) -> None:
-        self.keys.update(row.key for row in rows)
+        self.epochs.update((row.key, row.epoch) for row in rows)
 
     def settled(self, settlements: Iterable[Settle]) -> None:
-        self.keys.difference_update(settlement.row.key for settlement in settlements)
+        for settlement in settlements:
+            self.epochs.pop(settlement.row.key, None)
 
     def released(self, claims: Iterable[tuple[bytes, int]]) -> None:
-        self.keys.difference_update(key for key, _ in claims)
+        for key, _ in claims:
+            self.epochs.pop(key, None)

@@ -217,7 +217,7 @@ class PostgresLedger(PostgresReader):
 
     async def end_claims(self) -> None:
         """Ends the leases of what is still claimed here: nobody sends it any more."""
-        await claiming.end_claims(self._connections, self._held.keys, self.owner)
+        await claiming.end_claims(self._connections, self._held.epochs, self.owner)
 
 
 @asynccontextmanager

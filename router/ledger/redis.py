@@ -384,9 +384,9 @@ class RedisLedger(RedisReader):
 
     async def end_claims(self) -> None:
         """Ends the leases of what is still claimed here: nobody sends it any more."""
-        if keys := list(self._held.keys):
+        if claims := [list(claim) for claim in self._held.epochs.items()]:
             owner = to_store(self.owner)
-            await self._store.run(DELIVERIES, "end_claims", keys=keys, owner=owner)
+            await self._store.run(DELIVERIES, "end_claims", claims=claims, owner=owner)
 
 
 _SETTLED: Final = {settled.value.encode(): settled for settled in Settled}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from router.ledger import _operations as operations
@@ -120,9 +120,10 @@ async def _claim_any(
 
 _END_CLAIMS: Final = f"""
     UPDATE delivery SET lease_until = least(lease_until, {NOW}) WHERE number = ANY (ARRAY(
-        SELECT number FROM delivery
-        WHERE key = ANY($2::bytea[]) AND owner = $3 AND state = 'claimed'
-        FOR UPDATE SKIP LOCKED
+        SELECT number FROM unnest($2::bytea[], $3::bigint[]) AS given (key, epoch)
+        JOIN delivery AS d USING (key)
+        WHERE d.epoch = given.epoch AND owner = $4 AND state = 'claimed'
+        FOR UPDATE OF d SKIP LOCKED
     ))
 """
 
@@ -143,7 +144,8 @@ async def reschedule(connections: Connections, keys: Sequence[bytes], due: float
     )
 
 
-async def end_claims(connections: Connections, keys: Collection[bytes], owner: str) -> None:
+async def end_claims(connections: Connections, epochs: Mapping[bytes, int], owner: str) -> None:
     """Ends the leases of an owner's claims: they are in doubt at once."""
-    if keys:
-        await connections.fetch(_END_CLAIMS, connections.now, list(keys), owner)
+    if epochs:
+        keys, numbers = list(epochs), list(epochs.values())
+        await connections.fetch(_END_CLAIMS, connections.now, keys, numbers, owner)

@@ -473,9 +473,10 @@ end
 
 -- Ends the leases of an owner's claims.
 function operations.end_claims()
-  for _, key in ipairs(given.keys) do
-    local row = get(key)
-    if row and row[STATE] == 'claimed' and row[OWNER] == given.owner and row[LEASE_UNTIL] > now then
+  for _, claimed in ipairs(given.claims) do
+    local row = get(claimed[1])
+    if row and row[STATE] == 'claimed' and row[EPOCH] == claimed[2]
+      and row[OWNER] == given.owner and row[LEASE_UNTIL] > now then
       local new = copy(row)
       new[LEASE_UNTIL] = now
       put(new)

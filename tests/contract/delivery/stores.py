@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast, final
 
@@ -11,6 +11,7 @@ from router.clock import Clock
 from router.ledger import Ledger, LedgerDown
 from router.ledger.memory import MemoryLedger
 from router.ledger.sqlite import SqliteConfig, open_sqlite
+from tests.contract.ledger.stores import SharedStore
 
 
 class Store(Protocol):
@@ -41,6 +42,19 @@ class SqliteStore:
     async def open(self, clock: Clock) -> AsyncGenerator[Ledger]:
         async with open_sqlite(self._config, owner="one", clock=clock) as ledger:
             yield ledger
+
+
+@final
+class ServerStore:
+    """A ledger on a server; its time is the worker's clock, which tests may make run faster."""
+
+    is_durable = True
+
+    def __init__(self, store: SharedStore) -> None:
+        self._store = store
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
+        return self._store.open_by_clock("one", clock)
 
 
 @final

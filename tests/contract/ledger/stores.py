@@ -53,6 +53,8 @@ class SharedStore(LedgerStore, Protocol):
 
     config: Any
 
+    def open_by_clock(self, owner: str, clock: Clock) -> AbstractAsyncContextManager[Ledger]: ...
+
     def open_by_server_clock(
         self, owner: str = "one", clock: Clock | None = None
     ) -> AbstractAsyncContextManager[Ledger]: ...
@@ -75,7 +77,10 @@ class PostgresStore:
         )
 
     def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
-        return open_postgres(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+        return self.open_by_clock(owner, self.clock)
+
+    def open_by_clock(self, owner: str, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
+        return open_postgres(self.config, owner=owner, clock=clock, time=clock.now)
 
     def open_by_server_clock(
         self, owner: str = "one", clock: Clock | None = None
@@ -105,7 +110,10 @@ class RedisStore:
         return cls(RedisConfig(url=server.url, password=password, prefix=fresh_name(), **options))
 
     def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
-        return open_redis(self.config, owner=owner, clock=self.clock, time=self.clock.now)
+        return self.open_by_clock(owner, self.clock)
+
+    def open_by_clock(self, owner: str, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
+        return open_redis(self.config, owner=owner, clock=clock, time=clock.now)
 
     def open_by_server_clock(
         self, owner: str = "one", clock: Clock | None = None

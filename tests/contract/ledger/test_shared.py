@@ -135,6 +135,15 @@ async def test_an_owner_that_closes_leaves_others_claims_alone(store: SharedStor
         assert claims == [Held(store.clock.now() + LEASE), Doubtful(2, 0)]
 
 
+async def test_an_owner_that_closes_leaves_its_namesakes_claims_alone(store: SharedStore) -> None:
+    async with store.open("pod-1") as restarted:
+        async with store.open("pod-1") as stalled:
+            await stalled.claim([delivery(1)], LEASE)
+            store.clock.advance(LEASE)
+            assert await restarted.claim([delivery(1)], LEASE) == [Doubtful(2, 0)]
+        assert await restarted.claim([delivery(1)], LEASE) == [Held(store.clock.now() + LEASE)]
+
+
 async def test_clients_that_open_an_empty_store_at_once_share_it(store: SharedStore) -> None:
     names: list[str] = []
 
