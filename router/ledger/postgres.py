@@ -235,7 +235,7 @@ async def open_postgres(
     Raises:
         LedgerDown: the server can't be reached.
         ConfigError: E309, it refuses the user, the password or the database; E303, a newer router
-            wrote the tables.
+            wrote the tables; E310, it is too old.
     """
     server = _server(config)
     async with connections(server, most=config.connections, time=time) as opened:

@@ -17,6 +17,7 @@ MIGRATIONS: Final = ("0001.sql",)
 
 VERSION: Final = len(MIGRATIONS)
 
+_LEAST_SERVER: Final = 13
 _META: Final = "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)"
 _PUT: Final = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2"
 
@@ -28,9 +29,11 @@ async def migrate(connections: Connections, server: Server) -> str:
         The store's uuid.
 
     Raises:
-        ConfigError: E303, a newer program wrote it; E309, the user may not make what is missing.
+        ConfigError: E303, a newer program wrote it; E309, the user may not make what is missing;
+            E310, the server is too old.
         LedgerDown: it could not be done.
     """
+    await _check_server(connections)
     if await version(connections) != VERSION:
         try:
             await _migrate(connections, server)
@@ -41,6 +44,15 @@ async def migrate(connections: Connections, server: Server) -> str:
     await check(connections, server)
     ((name,),) = await connections.fetch("SELECT value FROM meta WHERE name = 'uuid'")
     return name
+
+
+async def _check_server(connections: Connections) -> None:
+    ((number, text),) = await connections.fetch(
+        "SELECT current_setting('server_version_num')::int, current_setting('server_version')"
+    )
+    if number < _LEAST_SERVER * 10_000:
+        problem = f"ledger: PostgreSQL {text} is too old; it takes {_LEAST_SERVER} or later"
+        raise ConfigError([Problem("E310", problem)])
 
 
 async def _migrate(connections: Connections, server: Server) -> None:
