@@ -29,7 +29,7 @@ _PAGE = 500
 class WorkStage(StrEnum):
     """What was being done with a record."""
 
-    PLAN = "plan"
+    MATCH = "match"
     DELIVER = "deliver"
 
 
@@ -116,7 +116,9 @@ class CrashMarks:
 
     async def enter(self, record: Record, stage: WorkStage) -> None:
         """Notes what is about to be done with a record that is watched."""
-        watch = self._watched[record.place]
+        watch = self._watched.get(record.place)
+        if watch is None:
+            return
         suspect = watch.suspect
         again = suspect and (suspect.offset, suspect.stage) == (record.offset, stage)
         mark = _Mark(record.offset, stage, suspect.count + 1 if suspect and again else 1)
@@ -138,9 +140,10 @@ class CrashMarks:
         if marked:
             await self._ledger.put_facts([self._fact(place, _OPEN) for place in sorted(marked)])
         for place in marked:
-            self._watched[place].marked = False
-            if self._watched[place].left <= 0:
-                del self._watched[place]
+            if watch := self._watched.get(place):
+                watch.marked = False
+                if watch.left <= 0:
+                    del self._watched[place]
 
     async def end(self, places: Collection[TopicPartition]) -> None:
         """These partitions are given up in an orderly way."""

@@ -57,6 +57,7 @@ class Work:
         source: The source's name.
         replay: What a replay asked for, or None.
         with_event_steps: Steps that run once per event belong to it too.
+        is_resumed: Its row is in the ledger already, and waits on where it has to.
     """
 
     event: Event
@@ -67,6 +68,7 @@ class Work:
     source: str
     replay: Replay | None
     with_event_steps: bool
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,13 @@ class Dispatcher:
 
     # Plan ---------------------------------------------------------------------------------------
 
-    async def plan(self, works: Sequence[Work]) -> None:
+    async def plan(self, works: Sequence[Work]) -> list[Planned]:
         """Plans, looks up what the ledger knows, and puts the rest on lanes.
 
         Each work's ticket hold is released once its deliveries hold the ticket themselves.
+
+        Returns:
+            What each work came to.
 
         Raises:
             LedgerDown: nothing was put anywhere; plan again later.
@@ -139,6 +144,7 @@ class Dispatcher:
         self._put(heads, revived)
         for work in works:
             work.ticket.release()
+        return [planned for _, planned in outcomes]
 
     async def _plan_all(
         self, works: Sequence[Work], profiles: Mapping[str, Found]
@@ -256,13 +262,13 @@ class Dispatcher:
         self.fail_all(planned.failures, work.event, work.ticket, work.replay)
         for failure in planned.suppressed:
             self.fail(failure, work.event, work.ticket, work.replay, state=State.SUPPRESSED)
-        if planned.waiting and planned.why_waiting is not None:
+        if planned.waiting and planned.why_waiting is not None and not work.is_resumed:
             row = input_row(
                 work.event,
                 work.route,
                 planned.waiting,
                 source=work.source,
-                hop=work.replay.hop if work.replay else 0,
+                replay=work.replay,
                 reason=planned.why_waiting,
                 now=self._clock.now(),
             )

@@ -41,7 +41,8 @@ def waiting_rows(
     now: float,
     causes: frozenset[Cause] | None = None,
 ) -> list[Row]:
-    """The rows of fallbacks that wait for a delivery's end; the job notes their keys.
+    """The rows of fallbacks that wait for a delivery's end; the job notes their keys, of those
+    that do not wait too: the ledger may have a row of another day that does.
 
     Where one is unreachable, those that stand in for it wait in its place, for its causes. One
     that can't be rendered is tried again when it starts.
@@ -63,7 +64,7 @@ def waiting_rows(
             starts_on=tuple(sorted(starts_on)),
         )
         rows += [row, *followers]
-    job.waiting = tuple(row.key for row in rows if row.state is State.WAITING)
+    job.waiting = tuple(row.key for row in rows)
     return rows
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from router.delivery.job import event_hash, pack_record
-from router.events import Event
+from router.events import Event, Replay
 from router.ledger import Kind, Row, State
 from router.messages import Reason
 from router.planning import Draft, Route, Waits, derived_key, record_hash
@@ -23,7 +24,7 @@ def input_row(
     drafts: Sequence[Draft],
     *,
     source: str,
-    hop: int,
+    replay: Replay | None,
     reason: Reason,
     now: float,
 ) -> Row:
@@ -31,13 +32,14 @@ def input_row(
 
     Args:
         source: The source's name: its ``decode`` reads the record again.
-        hop: Of the replay that brought the event, else 0.
+        replay: The replay that brought the event, if one did.
     """
     record = event.record
     ids = [draft.id for draft in drafts]
+    asked = _asked(replay)
     base = record_hash(record.position, record.timestamp)
     return Row(
-        key=derived_key(base, f"input:{hop}:{route.key_id}:{ids[0]}:{len(ids)}"),
+        key=derived_key(base, f"input:{asked}:{route.key_id}:{ids[0]}:{len(ids)}"),
         kind=Kind.INPUT,
         state=State.SCHEDULED,
         sink=INPUTS,
@@ -47,5 +49,22 @@ def input_row(
         event_hash=event_hash(event),
         position=record.position,
         reason=reason,
-        blob=pack_record({"route": route.id, "ids": ids, "source": source, "hop": hop}, record),
+        blob=pack_record(
+            {"route": route.id, "ids": ids, "source": source, "replay": asked}, record
+        ),
     )
+
+
+def _asked(replay: Replay | None) -> list[Any] | None:
+    if replay is None:
+        return None
+    key = replay.delivery_key.hex() if replay.delivery_key else None
+    return [sorted(replay.routes), key, replay.hop]
+
+
+def replay_of(head: Mapping[str, Any]) -> Replay | None:
+    """What brought the event of an input row, from the facts in its blob."""
+    if head["replay"] is None:
+        return None
+    routes, key, hop = head["replay"]
+    return Replay(frozenset(routes), bytes.fromhex(key) if key else None, hop)

@@ -1,46 +1,53 @@
-"""Events that wait for the directory: as ledger rows, and planned once profiles can be had."""
+"""Events that wait for the directory: planned once profiles can be had."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, final
 
-import anyio
-
 from router.clock import Clock
 from router.delivery.dead_letters import event_dead_letter_row
-from router.delivery.dispatch import Dispatcher
-from router.delivery.fallbacks import started_rows
-from router.delivery.input_rows import INPUT_WAITS
+from router.delivery.dispatch import Dispatcher, Work
+from router.delivery.input_rows import INPUT_WAITS, replay_of
 from router.delivery.job import pack_record, unpack_record
+from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
-from router.events import DecodeConfig, Event, Poison, Record, Replay, decode
+from router.events import DecodeConfig, Event, Poison, Record, decode
 from router.ledger import Row, Settle, State
 from router.messages import Reason
-from router.planning import Draft, Route, Ruleset, backoff, plan, select
-from router.recipients import Found
+from router.planning import Route, Ruleset, backoff, select
 
-_YIELD_EVERY = 20
+_AT_ONCE = 500
+_ROOM_S = 0.02
 _GONE = Reason("route_gone", "its route or source is not configured any more")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Input:
-    """A row, and what it says."""
+    """A row that came out of the schedule, and what it says.
+
+    Attributes:
+        waiting: Ids of recipients who could not be looked up this time either.
+        why: Why not.
+    """
 
     row: Row
     head: Mapping[str, Any]
     record: Record
     route: Route
     event: Event
-    drafts: Sequence[Draft]
+    waiting: list[str] = field(default_factory=list[str])
+    why: Reason | None = None
 
 
 @final
 class Inputs:
     """Asks the directory again for the recipients of rows that came out of the schedule.
+
+    Such a row is worked on as a record is: it ends when all deliveries planned of it are settled,
+    and a process that dies before leaves it to the next one.
 
     Attributes:
         decodings: Of each source, to read kept records again.
@@ -59,16 +66,26 @@ class Inputs:
         self._settler = settler
         self._clock = clock
         self._random = random
+        self._under_way: set[bytes] = set()
 
     async def resume(self, rows: Sequence[Row]) -> None:
-        """Plans what can be planned now; the rest waits on, up to three days."""
-        rules = self._dispatcher.rules
-        inputs = [i for row in rows if (i := self._read(row, rules)) is not None]
-        profiles = await self._dispatcher.profiles(d.id for i in inputs for d in i.drafts)
-        for given in inputs:
-            await self._plan(given, [profiles[d.id] for d in given.drafts], rules)
+        """Plans what can be planned now; the rest waits on, up to three days.
 
-    def _read(self, row: Row, rules: Ruleset) -> _Input | None:
+        Raises:
+            LedgerDown: some rows stay as they are, and come back when their claim has ended.
+        """
+        rules = self._dispatcher.rules
+        inputs: list[tuple[_Input, Work]] = []
+        for row in rows:
+            # Its claim may end while its deliveries are still on their way.
+            if row.key not in self._under_way and (read := self._read(row, rules)):
+                inputs.append(read)
+                if sum(len(work.drafts) for _, work in inputs) >= _AT_ONCE:
+                    await self._plan(inputs)
+                    inputs = []
+        await self._plan(inputs)
+
+    def _read(self, row: Row, rules: Ruleset) -> tuple[_Input, Work] | None:
         """What a row says; one that can't be read any more is dead."""
         assert row.blob is not None
         head, record = unpack_record(row.blob)
@@ -76,52 +93,66 @@ class Inputs:
         decoding = self.decodings.get(head["source"])
         event = decode(record, decoding) if decoding else None
         if route is None or event is None or isinstance(event, Poison):
-            self._end(row, head, record, _GONE)
+            self._die(row, head, record, _GONE)
             return None
         ids = set(head["ids"])
-        drafts = tuple(d for d in select(route, event).drafts if d.id in ids)
-        return _Input(row, head, record, route, event, drafts)
+        given = _Input(row, head, record, route, event)
+        work = Work(
+            event,
+            route,
+            rules,
+            tuple(draft for draft in select(route, event).drafts if draft.id in ids),
+            Ticket(lambda _: self._end(given)),
+            head["source"],
+            replay_of(head),
+            with_event_steps=False,
+            is_resumed=True,
+        )
+        return given, work
 
-    async def _plan(self, given: _Input, found: Sequence[Found], rules: Ruleset) -> None:
-        row, route, event, now = given.row, given.route, given.event, self._clock.now()
-        planned = plan(route, event, given.drafts, found, rules.divert, with_event_steps=False)
-        follow_ups: list[Row] = []
-        for number, delivery in enumerate(planned.deliveries, 1):
-            follow_ups += started_rows(delivery, rules, now)
-            if number % _YIELD_EVERY == 0:
-                await anyio.lowlevel.checkpoint()
-        replay = Replay(frozenset(), None, given.head["hop"]) if given.head["hop"] else None
-        self._dispatcher.fail_all(planned.failures, event, None, replay)
-        for failure in planned.suppressed:
-            self._dispatcher.fail(failure, event, None, replay, state=State.SUPPRESSED)
-        first_at = row.first_at if row.first_at is not None else now
-        if not planned.waiting:
-            after = replace(row, state=State.DELIVERED, blob=None, reason=None)
-        elif now - first_at > INPUT_WAITS.give_up:
-            reason = planned.why_waiting or Reason("directory")
-            self._end(row, given.head, given.record, reason, follow_ups)
+    async def _plan(self, inputs: Sequence[tuple[_Input, Work]]) -> None:
+        if not inputs:
             return
+        while not self._dispatcher.has_room:
+            await self._clock.sleep(_ROOM_S)
+        for given, work in inputs:
+            work.ticket.hold()
+            self._under_way.add(given.row.key)
+        try:
+            planned = await self._dispatcher.plan([work for _, work in inputs])
+        except BaseException:
+            self._under_way -= {given.row.key for given, _ in inputs}
+            raise
+        for (given, work), result in zip(inputs, planned, strict=True):
+            given.waiting = [draft.id for draft in result.waiting]
+            given.why = result.why_waiting
+            work.ticket.release()
+
+    def _end(self, given: _Input) -> None:
+        """All that was planned of it is settled: the row ends, or waits for who is left."""
+        row, now = given.row, self._clock.now()
+        self._under_way.discard(row.key)
+        first_at = row.first_at if row.first_at is not None else now
+        if not given.waiting:
+            done = replace(row, state=State.DELIVERED, blob=None, reason=None)
+            self._settler.write(Settle(done))
+        elif now - first_at > INPUT_WAITS.give_up:
+            reason = given.why or Reason("directory")
+            self._die(row, {**given.head, "ids": given.waiting}, given.record, reason)
         else:
-            head = {**given.head, "ids": [draft.id for draft in planned.waiting]}
-            after = replace(
+            again = replace(
                 row,
                 state=State.SCHEDULED,
                 attempts=row.attempts + 1,
                 first_at=first_at,
                 due=now + backoff(row.attempts + 1, INPUT_WAITS, self._random.random()),
-                reason=planned.why_waiting,
-                blob=pack_record(head, given.record),
+                reason=given.why,
+                blob=pack_record({**given.head, "ids": given.waiting}, given.record),
             )
-        self._settler.write(Settle(after, follow_ups=tuple(follow_ups)), route=route.id)
+            self._settler.write(Settle(again))
 
-    def _end(
-        self,
-        row: Row,
-        head: Mapping[str, Any],
-        record: Record,
-        reason: Reason,
-        follow_ups: Sequence[Row] = (),
-    ) -> None:
+    def _die(self, row: Row, head: Mapping[str, Any], record: Record, reason: Reason) -> None:
+        replay = replay_of(head)
         letter = event_dead_letter_row(
             record,
             reason,
@@ -129,8 +160,8 @@ class Inputs:
             stage="recipients",
             route=head["route"],
             member=row.key.hex(),
-            hop=head["hop"],
+            hop=replay.hop if replay else 0,
         )
-        dead = replace(row, state=State.DEAD, reason=reason)
-        settle = Settle(dead, follow_ups=(*follow_ups, letter))
-        self._settler.write(settle, route=head["route"])
+        self._settler.write(
+            Settle(replace(row, state=State.DEAD, reason=reason), follow_ups=(letter,))
+        )

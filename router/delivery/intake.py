@@ -277,10 +277,10 @@ class Intake:
             await self._bury_deadly(record, ticket)
             ticket.release()
         else:
-            await self._insist(lambda: self._marks.enter(record, WorkStage.PLAN))
+            await self._insist(lambda: self._marks.enter(record, WorkStage.MATCH))
             await self._take(record, ticket, plans)
-            await self._plan(plans)
             await self._insist(lambda: self._marks.enter(record, WorkStage.DELIVER))
+            await self._plan(plans)
         while ticket.is_current and not ticket.is_closed:
             await self._clock.sleep(_LOOK_S)
         self._marks.leave(record)

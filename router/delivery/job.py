@@ -42,11 +42,12 @@ class Job:
         attempts: Attempts made so far; ``first_at`` when the first was.
         epoch: Of the claim; 0 while unclaimed. ``claimed_at`` is monotonic, when it was asked for.
         ticket: Holds the record's offset; None for work out of the schedule.
-        waiting: Keys of the fallbacks that wait in the ledger for this one's end.
+        waiting: Keys of the fallbacks that may wait in the ledger for this one's end.
         is_repeat: An earlier attempt may have been accepted.
         looks: How often it was looked at in vain, because somebody else has it.
         is_contested: The ledger has a claim of it that is not this process's: only a claim of our
             own may settle it.
+        is_unheard: It was asked to be claimed, and the ledger's answer was lost.
         barred: Why it is suppressed without an attempt.
         secrets: Of the customer's endpoint; left behind wherever the job is kept.
     """
@@ -79,6 +80,7 @@ class Job:
     is_repeat: bool = False
     looks: int = 0
     is_contested: bool = False
+    is_unheard: bool = False
     barred: Reason | None = None
     secrets: tuple[Secret, ...] = ()
 
@@ -90,6 +92,14 @@ class Job:
     def is_withdrawn(self) -> bool:
         """Its partition went to another replica, and Kafka still has the record."""
         return self.ticket is not None and not self.ticket.is_current
+
+    def take_over(self, kept: Job) -> None:
+        """Goes on where another process left off, as its row says: what it has scheduled, and put
+        to wait for it, is not planned again."""
+        self.target, self.siblings, self.waiting = kept.target, kept.siblings, kept.waiting
+        self.first_at, self.in_doubt, self.barred = kept.first_at, kept.in_doubt, None
+        if kept.message is not None:
+            self.message, self.delivery, self.rules = kept.message, None, None
 
     def parcel(self) -> Parcel:
         """What the sink sees."""

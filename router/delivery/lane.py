@@ -19,7 +19,7 @@ import anyio
 from router.clock import Clock
 from router.delivery.gates import Gates
 from router.delivery.health import Health
-from router.delivery.job import Job, render_job
+from router.delivery.job import Job, render_job, unpack
 from router.delivery.queue import Queue
 from router.delivery.rate import Bucket, Targets
 from router.delivery.sending import BATCH, TARGET_WAITS, Workers
@@ -415,16 +415,44 @@ class Lane:
             return []
         asked = self._clock.monotonic()
         try:
+            await self._give_back_unheard(jobs)
             claims = await ledger.claim([job.row(State.CLAIMED) for job in jobs], self.lease_s)
+            reached(Stage.CLAIMED)
+            await self._take_over(
+                [j for j, c in zip(jobs, claims, strict=True) if isinstance(c, Doubtful)]
+            )
         except LedgerDown:
+            for job in jobs:
+                job.is_unheard = not job.is_contested
             self._queue.put_first(jobs)
             self._in_hand = ()
             await self._clock.sleep(_DOWN_S)
             return []
-        reached(Stage.CLAIMED)
         return [
             job for job, claim in zip(jobs, claims, strict=True) if self._is_ours(job, claim, asked)
         ]
+
+    async def _take_over(self, jobs: Sequence[Job]) -> None:
+        """What others have left in doubt may have been scheduled before, and goes on from there."""
+        if not jobs:
+            return
+        rows = await self._settler.ledger.lookup([job.key for job in jobs])
+        for job, row in zip(jobs, rows, strict=True):
+            if row is not None and row.blob is not None:
+                job.take_over(unpack(row))
+
+    async def _give_back_unheard(self, jobs: Sequence[Job]) -> None:
+        """A first claim may have been made although the ledger's answer was lost: it would be
+        taken for another's, and then for one that may have sent the message."""
+        unheard = [job for job in jobs if job.is_unheard]
+        if not unheard:
+            return
+        # Another job of the same key may hold a claim, or its outcome may be on its way.
+        keys = {job.key for job in unheard} - {job.key for job in self._workers.claimed}
+        await self._settler.flush()
+        await self._settler.ledger.release([(key, 1) for key in sorted(keys)])
+        for job in unheard:
+            job.is_unheard = False
 
     def _is_ours(self, job: Job, claim: Claim, asked: float) -> bool:
         """Whether a claim lets the delivery go; if not, what becomes of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import final
 
 from router.events import Record, TopicPartition
@@ -16,13 +16,26 @@ class Ticket:
 
     It is opened with one hold, for planning; each delivery adds one. At zero the offset is free.
 
+    Args:
+        on_closed: Called once with the ticket, when nothing holds it any more.
+        partition: Of the record; None for work that is in the ledger already.
+
     Attributes:
         opened_at: When the record was read, monotonic seconds.
     """
 
-    __slots__ = ("_partition", "holds", "key", "opened_at", "size")
+    __slots__ = ("_on_closed", "_partition", "holds", "key", "opened_at", "size")
 
-    def __init__(self, partition: Partition | None, key: int, size: int, opened_at: float) -> None:
+    def __init__(
+        self,
+        on_closed: Callable[[Ticket], None],
+        *,
+        partition: Partition | None = None,
+        key: int = 0,
+        size: int = 0,
+        opened_at: float = 0.0,
+    ) -> None:
+        self._on_closed = on_closed
         self._partition = partition
         self.key = key
         self.size = size
@@ -32,7 +45,7 @@ class Ticket:
     @property
     def is_current(self) -> bool:
         """The partition is still ours, in the assignment that read the record."""
-        return self._partition is not None and not self._partition.is_leaving
+        return self._partition is None or not self._partition.is_leaving
 
     @property
     def is_closed(self) -> bool:
@@ -49,8 +62,8 @@ class Ticket:
         """
         self.holds -= count
         assert self.holds >= 0, "a ticket was released more often than it was held"
-        if self.holds == 0 and self._partition is not None:
-            self._partition.free(self)
+        if self.holds == 0:
+            self._on_closed(self)
 
 
 @final
@@ -66,14 +79,16 @@ class Partition:
 
     def open_ticket(self, offset: int, size: int, now: float) -> Ticket:
         """A ticket for a record; one that was read before, and again, counts once."""
-        ticket = Ticket(self, offset, size + _RECORD_OVERHEAD, now)
+        ticket = Ticket(
+            self._free, partition=self, key=offset, size=size + _RECORD_OVERHEAD, opened_at=now
+        )
         if known := self.open.get(offset):
             self.size -= known.size
         self.open[offset] = ticket
         self.size += ticket.size
         return ticket
 
-    def free(self, ticket: Ticket) -> None:
+    def _free(self, ticket: Ticket) -> None:
         if self.open.get(ticket.key) is ticket:
             del self.open[ticket.key]
             self.size -= ticket.size

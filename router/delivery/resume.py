@@ -87,6 +87,8 @@ class Resumer:
         self._batch = batch
         self._stopping = False
         self._at_work = anyio.Lock()
+        self._inputs_scope = anyio.CancelScope()
+        self._inputs_ended = anyio.Event()
         self._unplanned: deque[Job] = deque()
         self._has_unplanned = Signal()
 
@@ -99,20 +101,30 @@ class Resumer:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._pull, self._lanes_with_room, self._deliveries, self._at_work)
             tasks.start_soon(self._pull, lambda: {DEAD_LETTERS: _AT_ONCE}, self._letters)
-            tasks.start_soon(self._pull, lambda: {INPUTS: _AT_ONCE}, self._directory)
+            tasks.start_soon(self._pull_inputs)
             if self._feedback_out is not None:
                 tasks.start_soon(self._pull, lambda: {FEEDBACK: _AT_ONCE}, self._feedback)
             tasks.start_soon(self._plan_again)
 
     async def stop(self) -> None:
-        """Takes no more deliveries out of the schedule; returns once none is on its way."""
+        """Takes nothing out of the schedule any more; returns once no delivery is on its way."""
         self._stopping = True
+        self._inputs_scope.cancel()
+        await self._inputs_ended.wait()
         async with self._at_work:
             for job in self._unplanned:
                 self._settler.settle(job, Scheduled(self._clock.now(), _STOPPED))
             self._unplanned.clear()
 
     # Loops --------------------------------------------------------------------------------------
+
+    async def _pull_inputs(self) -> None:
+        """Ends at once when told to: a row that is being looked up comes back later."""
+        try:
+            with self._inputs_scope:
+                await self._pull(lambda: {INPUTS: _AT_ONCE}, self._directory)
+        finally:
+            self._inputs_ended.set()
 
     async def _pull(
         self,

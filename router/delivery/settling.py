@@ -40,6 +40,7 @@ T = TypeVar("T")
 _BATCH = 512
 _LINGER_S = 0.002
 _DOWN_WAIT_S = 0.25
+_SHORTEST_LEASE_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -210,9 +211,10 @@ class Settler:
 
     async def _write_batch(self, batch: Sequence[Closing]) -> None:
         routes = {key: closing.route for closing in batch for key in closing.beside}
-        before = await self._look_up(routes)
+        unclaimed = [c.settle.row.key for c in batch if c.settle.row.epoch == 0]
+        before = await self._look_up([*routes, *unclaimed])
         settles = [closing.settle for closing in batch]
-        results, again = await self._insist(lambda: self.ledger.settle(settles))
+        results, failed_for = await self._insist(lambda: self.ledger.settle(settles))
         reached(Stage.SETTLED)
         keys = [*routes] if self.ledger.is_durable else [k for c in batch for k in c.all_keys]
         after = await self._look_up(keys)
@@ -221,9 +223,8 @@ class Settler:
             before,
             {key: after[key] for key in routes},
         )
-        for closing, result in zip(batch, results, strict=True):
-            # After a failed call, what stands there already was written by that call.
-            is_ours = result is Settled.OK or (again and result is Settled.SAME)
+        ours = _whose(settles, results, before, failed_for)
+        for closing, result, is_ours in zip(batch, results, ours, strict=True):
             self._close(closing, result, after, is_ours=is_ours)
         self.changed.give()
 
@@ -234,20 +235,28 @@ class Settler:
         rows, _ = await self._insist(lambda: self.ledger.lookup(unique))
         return dict(zip(unique, rows, strict=True))
 
-    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """Repeats an operation, which is safe, until the ledger takes it; whether it had to."""
-        again = False
+    async def _insist(self, operation: Callable[[], Awaitable[T]]) -> tuple[T, float | None]:
+        """Repeats an operation, which is safe, until the ledger takes it.
+
+        Returns:
+            What it gave, and for how many seconds it had failed; None: it took it at once.
+        """
+        failing_since: float | None = None
         while True:
+            started = self._clock.monotonic()
             try:
-                return await operation(), again
+                result = await operation()
             except LedgerDown:
-                again = True
+                failing_since = started if failing_since is None else failing_since
                 await self._clock.sleep(_DOWN_WAIT_S)
+            else:
+                return result, None if failing_since is None else started - failing_since
 
     def _close(self, closing: Closing, result: Settled, after: Rows, *, is_ours: bool) -> None:
         job = closing.job
         if job is not None:
-            if result is Settled.STALE and job.epoch == 0 and self.contested is not None:
+            is_contested = result is Settled.STALE and job.epoch == 0 and not is_ours
+            if is_contested and self.contested is not None:
                 self.contested(job)
                 return
             account = self._metrics.route(job.route).sink(job.sink)
@@ -317,3 +326,30 @@ class Settler:
     def _unpark(self, key: bytes) -> None:
         for ticket in self._parked.pop(key, ()):
             ticket.release()
+
+
+def _whose(
+    settles: Sequence[Settle],
+    results: Sequence[Settled],
+    before: Rows,
+    failed_for: float | None,
+) -> list[bool]:
+    """Which rows stand as these settlements say because of them, and not of somebody else's.
+
+    A call that failed may have been written all the same; what answers the next one then tells of
+    that. A row that did not exist before was written by it, once. A row that was claimed was, too,
+    unless the claim may have ended and gone to another since.
+    """
+    seen: set[bytes] = set()
+    ours: list[bool] = []
+    for settle, result in zip(settles, results, strict=True):
+        row = settle.row
+        is_ours = result is Settled.OK
+        if failed_for is not None and not is_ours:
+            if row.epoch:
+                is_ours = failed_for < _SHORTEST_LEASE_S
+            else:
+                is_ours = before.get(row.key) is None and row.key not in seen
+        seen.add(row.key)
+        ours.append(is_ours)
+    return ours

@@ -233,13 +233,14 @@ class Running:
             if kind is Kind.DELIVERY:
                 rows[state] += count
         assert rows[State.CLAIMED] == 0
-        assert +books == +Counter(
+        counted = Counter(
             planned=rows.total(),
             delivered=rows[State.DELIVERED],
             scheduled=rows[State.SCHEDULED] + rows[State.WAITING],
             suppressed=rows[State.SUPPRESSED],
             dead=rows[State.DEAD],
         )
+        assert +books == +counted, (books, counted, [m.balance() for m in world.lives])
 
     async def apply(self, rules: Ruleset, configs: Mapping[str, ScriptedConfig]) -> None:
         """Reloads."""
@@ -284,7 +285,8 @@ async def running(
             intake = worker.intake("main", DECODE)
             source = ListSource(world.log, intake)
             await source.assign(*places)
-            tasks.start_soon(intake.run, source)
+            ended = anyio.Event()
+            tasks.start_soon(_read, intake, source, ended)
             run = Running(world, worker, intake, source, ledger, outage, metrics, tasks, rules)
             yield run
             if checks and not dies:
@@ -292,7 +294,13 @@ async def running(
             if not dies:
                 with anyio.fail_after(10):
                     intake.stop()
-                    await intake.revoked(intake.offsets.places)
+                    await ended.wait()
                     await worker.finish()
                 assert metrics.balance().in_flight == 0, metrics.balance()
             tasks.cancel_scope.cancel()
+
+
+async def _read(intake: Intake, source: ListSource, ended: anyio.Event) -> None:
+    await intake.run(source)
+    await intake.revoked(intake.offsets.places)
+    ended.set()

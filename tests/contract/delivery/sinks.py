@@ -34,6 +34,7 @@ class Provider:
         accepted: Keys of messages that were taken, in order; a lost answer counts too.
         sent: Every attempt's parcel.
         hangs: Until it is set, sends hang; only those that ``hangs_on`` names.
+        seconds: How long a send takes; ``lag`` how long its answer is on the way.
         opens: How often the sink was opened; ``refuses`` openings fail first.
     """
 
@@ -45,6 +46,7 @@ class Provider:
     hangs: anyio.Event | None = None
     hangs_on: Callable[[Parcel], bool] = lambda _: True
     seconds: float = 0.0
+    lag: float = 0.0
     opens: int = 0
     closes: int = 0
     refuses: int = 0
@@ -62,7 +64,10 @@ class Provider:
                 await self.hangs.wait()
             if self.seconds:
                 await anyio.sleep(self.seconds)
-            return self._answer(parcel)
+            outcome = self._answer(parcel)
+            if self.lag:
+                await anyio.sleep(self.lag)
+            return outcome
         finally:
             self.at_once -= 1
 

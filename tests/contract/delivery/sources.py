@@ -57,6 +57,7 @@ class ListSource:
         await self._listener.assigned(places)
         for place in places:
             self._positions[place] = self.log.committed.get(place, 0)
+            self.paused.discard(place)
 
     async def revoke(self, *places: TopicPartition) -> None:
         await self._listener.revoked(places)

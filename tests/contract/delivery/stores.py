@@ -61,12 +61,12 @@ class ServerStore:
 class Outage:
     """Stands before a ledger and makes its calls fail while ``is_down``.
 
-    With ``after_write`` the next write takes effect, and then fails all the same.
+    The next call of an operation named in ``loses`` takes effect, and then fails all the same.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self.is_down = False
-        self.after_write = False
+        self.loses: set[str] = set()
         self._ledger = ledger
 
     def __getattr__(self, name: str) -> Any:
@@ -78,8 +78,8 @@ class Outage:
             if self.is_down:
                 raise LedgerDown("an outage")
             result = await operation(*arguments, **named)
-            if self.after_write and operation.__name__ == "settle":
-                self.after_write = False
+            if operation.__name__ in self.loses:
+                self.loses.discard(operation.__name__)
                 raise LedgerDown("the answer was lost")
             return result
 

@@ -205,6 +205,22 @@ async def test_a_chain_goes_on_after_a_restart(durable: World) -> None:
     assert sent(durable) == {"push": 2, "mail": 2, "sms": 1}
 
 
+async def test_a_chain_whose_record_comes_again_goes_on_where_it_was(durable: World) -> None:
+    """It was retried before the process died, but its offset was not committed."""
+    durable.people.known["u-1"] = person("u-1")
+    durable.publish({"user": "u-1"})
+    push = durable.providers["push"]
+    script(durable, push=[BUSY, Delivered()])
+    push.hangs, push.hangs_on = anyio.Event(), lambda parcel: parcel.attempt == 2
+    async with running(durable, CHAIN, SINKS, dies=True) as run:
+        run.source.refuses_commits = True
+        await run.until(lambda: len(push.sent) == 2)
+    push.hangs = None
+    async with running(durable, CHAIN, SINKS, checks=False) as run:
+        await run.ended()
+        assert await run.states() == {"delivered": 1, "suppressed not_needed": 2}
+
+
 async def test_a_fallback_of_a_slow_sink_is_not_started_by_a_pause_of_the_process(
     durable: World,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from router.clock import ManualClock
 from router.delivery import DEAD_LETTERS, INPUTS
 from router.delivery.watched import WatchedLedger
+from router.events import TopicPartition, wrap_replay
 from router.ledger import Kind, LedgerDown, State
 from router.ledger.memory import MemoryLedger
 from router.messages import Delivered, Reason, Rejected, Retry
@@ -108,13 +109,24 @@ async def test_a_ledger_that_comes_and_goes_loses_and_repeats_nothing(durable: W
     assert hook.repeats == 0
 
 
+async def test_a_claim_whose_answer_was_lost_is_no_doubt(durable: World) -> None:
+    """At most once, and nothing was sent yet: it must not count as perhaps sent."""
+    made = rules(route(request_step(in_doubt="dead_letter")))
+    durable.orders(20)
+    async with running(durable, made, sinks("hook")) as run:
+        run.outage.loses = {"claim"}
+        await run.until(lambda: not run.outage.loses)
+        await run.ended()
+        assert await run.states() == {"delivered": 20}
+        assert b'router_in_doubt_total{sink="hook"} 0.0' in run.metrics.render()
+
+
 async def test_every_call_is_timed(durable: World) -> None:
     durable.orders(1)
     async with running(durable, HOOK, sinks("hook")) as run:
-        await run.ended()
-    shown = run.metrics.render().decode()
-    for operation in ("lookup", "claim", "settle", "due", "put_progress"):
-        assert f'router_ledger_seconds_count{{operation="{operation}"}}' in shown
+        for operation in ("lookup", "claim", "settle", "due", "put_progress"):
+            count = f'router_ledger_seconds_count{{operation="{operation}"}}'
+            await run.until(lambda count=count: count in run.metrics.render().decode())
 
 
 @pytest.mark.parametrize(("down_for", "holds_off"), [(1.0, False), (20.0, True)])
@@ -199,6 +211,66 @@ async def test_the_same_event_twice_during_an_outage_is_sent_once(durable: World
         await run.ended()
         assert await run.states() == {"delivered": 1}
     assert len(durable.providers["mail"].sent) == 1
+
+
+async def test_who_was_told_meanwhile_leaves_no_fallback_waiting(durable: World) -> None:
+    """The event came again once the directory was back, before the first one was resumed."""
+    durable.clock = QuickClock(20)
+    chain = rules(route(step("push", address_kind="telegram"), step("mail", fallback_for="push")))
+    event = {"id": "e-1", "user": "u-1"}
+    durable.people.known["u-1"] = person("u-1")
+    durable.people.is_away = True
+    async with running(durable, chain, sinks("push", "mail")) as run:
+        durable.publish(event)
+        await run.settled()
+        durable.people.is_away = False
+        durable.publish(event)
+        await run.ended()
+        assert await run.states() == {"delivered": 1}
+
+
+async def test_what_was_in_doubt_is_not_forgotten_while_the_directory_is_away(
+    durable: World,
+) -> None:
+    """The process died while it sent; its successor can't look the recipient up at first."""
+    durable.clock = QuickClock(20)
+    durable.people.known["u-0"] = person("u-0")
+    mail = durable.providers["mail"]
+    mail.hangs = anyio.Event()
+    durable.orders(1)
+    async with running(durable, MAIL, sinks("mail"), dies=True) as run:
+        await run.until(lambda: mail.sent)
+    mail.hangs = None
+    durable.people.is_away = True
+    async with running(durable, MAIL, sinks("mail")) as run:
+        await run.settled()
+        durable.people.is_away = False
+        await run.ended()
+        assert await run.states() == {"delivered": 1}
+        assert b'router_repeats_total{sink="mail"} 1.0' in run.metrics.render()
+
+
+async def test_a_replay_of_one_delivery_waits_for_the_directory_as_such(durable: World) -> None:
+    durable.clock = QuickClock(20)
+    both = rules(route(step("push", address_kind="telegram"), step("mail")))
+    durable.people.known["u-1"] = person("u-1")
+    durable.providers["push"].always = durable.providers["mail"].always = Rejected(BUSY)
+    durable.publish({"id": "e-1", "user": "u-1"})
+    replays = TopicPartition("replay", 0)
+    places = (ORDERS, replays)
+    async with running(durable, both, sinks("push", "mail"), places=places) as run:
+        await run.ended()
+        (dead,) = [row for row in await run.rows(state=State.DEAD) if row.sink == "mail"]
+        durable.people.is_away = True
+        durable.providers["push"].always = durable.providers["mail"].always = Delivered()
+        _, value, headers = wrap_replay(durable.log.records[ORDERS][0], (), dead.key, 1)
+        durable.publish(value, place=replays, headers=headers)
+        await run.settled()
+        durable.people.is_away = False
+        durable.revivals = 1
+        await run.until(lambda: durable.providers["mail"].accepted)
+        await run.ended()
+        assert await run.states() == {"delivered": 1, "dead busy": 1}
 
 
 async def test_some_of_many_recipients_may_have_to_wait(world: World) -> None:

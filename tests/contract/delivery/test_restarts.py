@@ -336,10 +336,10 @@ async def test_after_an_unclean_stop_records_go_one_by_one_for_a_while(durable: 
 async def test_marks_count_deaths_in_a_row_at_one_stage(durable: World) -> None:
     record = _record(durable)
     for stages, deadly in [
-        ([WorkStage.PLAN], False),
-        ([WorkStage.PLAN, WorkStage.DELIVER], False),
-        ([WorkStage.PLAN, WorkStage.DELIVER], False),
-        ([WorkStage.PLAN, WorkStage.DELIVER], False),
+        ([WorkStage.MATCH], False),
+        ([WorkStage.MATCH, WorkStage.DELIVER], False),
+        ([WorkStage.MATCH, WorkStage.DELIVER], False),
+        ([WorkStage.MATCH, WorkStage.DELIVER], False),
         ([], True),
     ]:
         async with durable.store.open(durable.clock) as ledger:
@@ -357,7 +357,7 @@ async def test_a_clean_end_forgets_suspects(durable: World) -> None:
     async with durable.store.open(durable.clock) as ledger:
         marks = await _marks(durable, ledger)
         assert marks.is_watched(record)
-        await marks.enter(record, WorkStage.PLAN)
+        await marks.enter(record, WorkStage.MATCH)
         await marks.end([ORDERS])
     async with durable.store.open(durable.clock) as ledger:
         marks = await _marks(durable, ledger)

@@ -92,7 +92,7 @@ def test_what_stands_in_for_an_unreachable_fallback_waits_in_its_place() -> None
     unreachable, sms = waiting_rows(made, delivery.fallbacks, under, NOW)
     assert shown([unreachable]) == [("mail", State.SUPPRESSED, "unreachable")]
     assert (sms.state, sms.wait_on, sms.starts_on) == (State.WAITING, made.family, ("rejected",))
-    assert made.waiting == (sms.key,)
+    assert made.waiting == (unreachable.key, sms.key)
 
 
 def test_a_waiting_fallback_that_can_not_be_rendered_dies_only_if_it_starts() -> None:

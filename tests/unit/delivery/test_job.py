@@ -26,7 +26,7 @@ from router.planning import Draft, plan
 from tests.unit.delivery.builders import job
 from tests.unit.planning.builders import broken, event, person, request_step, route, rules, step
 
-_VOLATILE = {"delivery", "rules", "ticket", "claimed_at", "is_contested", "barred"}
+_VOLATILE = {"delivery", "rules", "ticket", "claimed_at", "is_contested", "is_unheard", "barred"}
 """What a job that comes out of the schedule does not have."""
 
 texts = st.text(max_size=20)
