@@ -146,7 +146,7 @@ class Inbox:
                 changed=index.changed(view, after) if after and view.show != REFUSED else (),
                 refusals=index.refusals(view, _LIMIT) if view.show == REFUSED else (),
                 parties=parties,
-                tabs=_tabs(view, chosen if view.who else parties, index.repeats),
+                tabs=_tabs(chosen if view.who else parties),
                 frame_sandbox=_SANDBOX,
             )
         )
@@ -189,11 +189,11 @@ def _address(view: View, **changes: object) -> str:
     return f"/?{query}" if query else "/"
 
 
-def _tabs(view: View, parties: Sequence[Party], repeats: int) -> Sequence[Tab]:
+def _tabs(parties: Sequence[Party]) -> Sequence[Tab]:
     received = sum((party.received for party in parties), Counter[Channel]())
     tabs = [Tab("", "All", received.total())]
     tabs += [Tab(channel, label, received[channel]) for channel, label in _CHANNELS.items()]
-    if repeats:
+    if repeats := sum(party.repeats for party in parties):
         tabs.append(Tab(REPEATS, "Repeats", repeats))
     tabs.append(Tab(REFUSED, "Refused", sum(party.refused for party in parties)))
     return tabs

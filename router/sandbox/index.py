@@ -75,11 +75,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A person with all their addresses, or an address of nobody known."""
+    """A person with all their addresses, or an address of nobody known.
+
+    Attributes:
+        repeats: How many of the received are second, third … sends of a key to one recipient.
+    """
 
     whom: Whom
     addresses: tuple[str, ...]
     received: Counter[Channel]
+    repeats: int
     refused: int
 
     @property
@@ -100,7 +105,7 @@ class Index:
         self._sends: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         self._on_screen: dict[tuple[str, str], int] = {}
         self._replaced: dict[int, int] = {}
-        self._repeats = 0
+        self._repeats: Counter[str] = Counter()
         # Older entries that a newer one changed: pairs of the newer and the older number, in order.
         self._changes: list[tuple[int, int]] = []
         self.names = 0
@@ -124,12 +129,6 @@ class Index:
         """How many refusals the record has."""
         return len(self._record.refused)
 
-    @property
-    def repeats(self) -> int:
-        """How many entries are second, third … sends of a key to one recipient."""
-        self._catch_up()
-        return self._repeats
-
     def parties(self) -> Sequence[Party]:
         """Everybody whom something was meant for: people by name, then other addresses."""
         self._catch_up()
@@ -141,6 +140,7 @@ class Index:
                 replace(self.whom(own[0]), address=", ".join(self.whom(a).address for a in own)),
                 tuple(own),
                 sum((self._received[address] for address in own), Counter[Channel]()),
+                sum(self._repeats[address] for address in own),
                 sum(self._refused[address] for address in own),
             )
             for own in addresses.values()
@@ -208,7 +208,8 @@ class Index:
         if entry.key is None:
             return
         sends = self._sends[entry.key, entry.recipient]
-        self._repeats += bool(sends)
+        if sends:
+            self._repeats[entry.recipient] += 1
         self._changes += [(entry.number, older) for older in sends]
         sends.append(entry.number)
 

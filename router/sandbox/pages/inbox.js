@@ -1,6 +1,6 @@
 "use strict";
 
-const EVERY_MS = 1000;
+const EVERY_MS = 500;
 const MOST_CARDS = 400;
 const element = (id) => document.getElementById(id);
 const search = element("search");
@@ -66,7 +66,12 @@ function showWaiting() {
   waiting = [];
   fresh.hidden = true;
   const cards = element("cards");
+  if (cards.children.length <= MOST_CARDS) return;
   while (cards.children.length > MOST_CARDS) cards.lastElementChild.remove();
+  const query = new URLSearchParams(location.search);
+  query.set("before", cards.lastElementChild.dataset.number);
+  element("older").href = `/?${query}`;
+  element("older").hidden = false;
 }
 
 function take(content) {
@@ -76,8 +81,9 @@ function take(content) {
   swapLinks("tabs", content);
   if (cards.dataset.show === "refused") {
     if (cards.dataset.refused !== next.dataset.refused) cards.replaceChildren(...next.children);
-  } else if (cards.dataset.names !== next.dataset.names) {
-    location.reload();
+  } else if (cards.dataset.names !== next.dataset.names || next.dataset.cut !== undefined) {
+    // Names stand on every card, and what is cut has a gap below it.
+    go(location.pathname + location.search, { isNew: false });
   } else {
     const known = (card) => cards.querySelector(`:scope > [data-number="${card.dataset.number}"]`) !== null;
     const arrived = [...next.children];
