@@ -156,3 +156,42 @@ async def test_chat_links_never_carry_script() -> None:
         await send_message(box, 1, "<a href='javascript:alert(1)'>x</a>", parse_mode="HTML")
         assert "href='javascript:" not in (page := (await get(box, "/")).body.decode())
         assert 'href="javascript:' not in page
+
+
+async def test_pieces_of_the_page_come_when_there_is_something_new() -> None:
+    async with sandbox() as box:
+        await send_message(box, 1, "one")
+        assert (await get(box, "/cards?after=1&refused=0&names=0")).status == 204
+        await send_message(box, 1, "")
+        piece = await get(box, "/cards?after=1&refused=0&names=0")
+        assert piece.status == 200
+        assert 'data-refused="1"' in piece.body.decode()
+
+
+async def test_people_are_introduced_from_outside() -> None:
+    async with sandbox() as box:
+        await send_message(box, 1, "one")
+        await send_message(box, 2, "two")
+        people = {"1": "Ann Lee", "2": {"name": "Ben", "address": "at home"}}
+        assert (await change(box, "/people", people)).status == 200
+        page = (await get(box, "/?who=Ann+Lee")).body.decode()
+        assert '<div class="bubble">one' in page
+        assert '<div class="bubble">two' not in page
+        assert "at home" in (await get(box, "/?who=Ben")).body.decode()
+        assert (await change(box, "/people", {"3": 3})).status == 400
+
+
+async def test_a_view_that_does_not_exist_is_refused() -> None:
+    async with sandbox() as box:
+        assert (await get(box, "/?show=faxes")).status == 400
+        assert (await get(box, "/?before=soon")).status == 400
+
+
+async def test_requests_are_kept_with_their_headers_but_not_with_secrets() -> None:
+    async with sandbox() as box:
+        headers = {"Authorization": "Bearer sandbox-token", "X-Tenant": "a", "X-Api-Secret": "s"}
+        await call("POST", box.addresses["http"] + "/x?y=1", json={}, headers=headers)
+        details = box.record.of("http")[0].details
+        assert (details["authorization"], details["x-api-secret"]) == ("Bearer …", "…")
+        assert (details["x-tenant"], details["query"]) == ("a", "y=1")
+        assert "host" not in details
