@@ -37,7 +37,13 @@ ARROWS: dict[str, set[str]] = {
 }
 
 # The sandbox serves with aiohttp; it must not share the transport's client.
-ASYNCIO_ONLY = {"aiohttp": {"transport", "sandbox"}, "aiokafka": {"kafka"}, "uvicorn": {"admin"}}
+ASYNCIO_ONLY = {
+    "aiohttp": {"transport", "sandbox"},
+    "aiokafka": {"kafka"},
+    "asyncpg": {"ledger"},
+    "redis": {"ledger"},
+    "uvicorn": {"admin"},
+}
 
 
 def modules() -> list[Path]:
