@@ -7,7 +7,6 @@ from router.messages import Channel
 from router.sandbox.index import REFUSED, REPEATS, Index, View, Whom
 from router.sandbox.record import Received, Record
 
-
 EVERYTHING = View()
 
 
