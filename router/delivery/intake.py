@@ -422,6 +422,9 @@ class Intake:
             shown = self._metrics.partition(*partition.place)
             shown.unsettled(len(partition.open), partition.oldest_age(now))
             shown.paused(partition.place in self._paused)
+            end = self._source.end(partition.place) if self._source else None
+            if end is not None and partition.committed >= 0:
+                shown.lag(max(0, end - partition.committed))
         self._dispatcher.count_expression_errors()
 
     # Rebalance ----------------------------------------------------------------------------------

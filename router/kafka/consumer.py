@@ -250,6 +250,11 @@ class GroupConsumer:
         """The next offset that will be read; None before :meth:`seek`."""
         return self._next.get(place)
 
+    def end(self, place: TopicPartition) -> int | None:
+        """The offset after the last record, as the latest fetch told; None before the first."""
+        theirs = _theirs(place)
+        return self._client.highwater(theirs) if theirs in self._client.assignment() else None
+
     def seek(self, place: TopicPartition, offset: int) -> None:
         """Goes on from this offset."""
         self._client.seek(_theirs(place), offset)

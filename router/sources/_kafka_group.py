@@ -119,6 +119,11 @@ class KafkaSource:
             return None
         return self._consumer.position(place)
 
+    def end(self, place: TopicPartition) -> int | None:
+        if self._consumer is None or place not in self._started:
+            return None
+        return self._consumer.end(place)
+
     def pause(self, places: Sequence[TopicPartition]) -> None:
         if self._consumer:
             self._consumer.pause([place for place in places if place in self._started])

@@ -119,6 +119,9 @@ class LineSource:
             return None
         return self._waiting[0][0] if self._waiting else max(self._seen, self._first)
 
+    def end(self, place: TopicPartition) -> int | None:
+        return None
+
     def pause(self, places: Sequence[TopicPartition]) -> None:
         self._is_paused = self._is_paused or self.place in places
 

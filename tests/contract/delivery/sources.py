@@ -85,6 +85,9 @@ class ListSource:
     def position(self, place: TopicPartition) -> int | None:
         return self._positions.get(place)
 
+    def end(self, place: TopicPartition) -> int | None:
+        return len(self.log.records.get(place, ()))
+
     def pause(self, places: Sequence[TopicPartition]) -> None:
         self.paused |= set(places)
 

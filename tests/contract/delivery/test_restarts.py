@@ -263,6 +263,24 @@ async def test_progress_is_stored_with_each_commit(durable: World) -> None:
         assert await run.ledger.progress([ProgressKey("group", *ORDERS)]) == [7]
 
 
+async def test_how_far_behind_a_partition_is_shows(durable: World) -> None:
+    hook = durable.providers["hook"]
+    hook.hangs, hook.hangs_on = anyio.Event(), lambda parcel: _number(parcel) == 3
+    durable.orders(10)
+    async with running(durable, HOOK, sinks("hook")) as run:
+
+        def shown(name: str) -> float | None:
+            labels = {"topic": "orders", "partition": "0"}
+            return run.metrics.registry.get_sample_value(f"router_{name}", labels)
+
+        await run.until(lambda: shown("lag_records") == 7)
+        assert shown("unsettled_records") == 1
+        await run.until(lambda: (shown("oldest_unsettled_seconds") or 0) > 0)
+        hook.hangs.set()
+        await run.until(lambda: shown("lag_records") == 0)
+        assert shown("unsettled_records") == 0
+
+
 # Rewind --------------------------------------------------------------------------------------
 
 
@@ -300,6 +318,7 @@ async def test_a_record_that_kills_the_process_three_times_is_dead_lettered(
     for _ in range(4):
         async with running(durable, HOOK, sinks("hook"), dies=True) as run:
             await run.until(lambda: any(_number(parcel) == 1 for parcel in hook.sent))
+            await run.worker.settler.flush()
         hook.sent.clear()
     async with running(durable, HOOK, sinks("hook")) as run:
         await run.until(lambda: durable.letters.published)

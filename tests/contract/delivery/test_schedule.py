@@ -44,15 +44,15 @@ async def test_new_work_does_not_starve_what_is_due(world: World) -> None:
 
 async def test_a_backlog_does_not_starve_new_work(durable: World) -> None:
     hook = durable.providers["hook"]
-    hook.always = first_time(Retry(BUSY, after=0.5), 1000)
+    hook.always = first_time(Retry(BUSY, after=0.3), 400)
     async with running(durable, HOOK, sinks("hook", concurrency=2)) as run:
-        durable.orders(1000)
+        durable.orders(400)
         await run.settled()
         hook.seconds = 0.002
         first = len(hook.sent)
         durable.orders(50)
         await run.until(lambda: sum(p.attempt == 1 for p in hook.sent[first:]) == 50)
-        assert sum(p.attempt == 2 for p in hook.sent[first:]) < 500
+        assert sum(p.attempt == 2 for p in hook.sent[first:]) < 200
         hook.seconds = 0
         await run.ended()
 
@@ -84,10 +84,10 @@ async def test_a_full_lane_takes_work_out_of_the_schedule_only_as_it_has_room(
     durable: World,
 ) -> None:
     hook = durable.providers["hook"]
-    hook.answers += [Retry(BUSY)] * 500
+    hook.answers += [Retry(BUSY)] * 200
     limits = replace(LIMITS, lane_capacity=10)
     async with running(durable, HOOK, sinks("hook", concurrency=2), limits=limits) as run:
-        durable.orders(500)
+        durable.orders(200)
         await run.ended()
-        assert await run.states() == {"delivered": 500}
+        assert await run.states() == {"delivered": 200}
     assert hook.most_at_once <= 2

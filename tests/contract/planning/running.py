@@ -101,6 +101,9 @@ class Records:
     def position(self, place: TopicPartition) -> int | None:
         return None
 
+    def end(self, place: TopicPartition) -> int | None:
+        return None
+
     def pause(self, places: Sequence[TopicPartition]) -> None: ...
 
     def resume(self, places: Sequence[TopicPartition]) -> None: ...

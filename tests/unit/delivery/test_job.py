@@ -77,7 +77,7 @@ jobs = st.builds(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(jobs)
 def test_a_job_comes_back_as_it_was(made: Job) -> None:
     row = made.row(State.SCHEDULED, due=1.0, with_blob=True)

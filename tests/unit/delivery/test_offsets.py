@@ -185,5 +185,5 @@ class Commits(RuleBasedStateMachine):
         assert (self.offsets.size == 0) is (not self.open)
 
 
-Commits.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Commits.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestCommits = Commits.TestCase

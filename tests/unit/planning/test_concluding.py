@@ -118,7 +118,7 @@ waits = st.builds(Waits, st.floats(0, 1e4), st.floats(1, 1e9), st.floats(0, 1e5)
 jitters = st.floats(0, 1, exclude_max=True)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(outcomes, attempts, waits, jitters)
 def test_the_laws_of_concluding(
     outcome: Outcome, attempt: Attempt, waits: Waits, jitter: float
