@@ -133,6 +133,11 @@ class Gates:
         """Whether this is among what keeps the sink closed, or lets only probes through."""
         return by in self._gates
 
+    def closed_until(self, by: By) -> float | None:
+        """Until when this keeps the sink closed, or when it wants a probe; None: it does not."""
+        gate = self._gates.get(by)
+        return gate.until if gate else None
+
     @property
     def targets(self) -> int:
         """How many targets were told to wait, as far as remembered."""

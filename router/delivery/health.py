@@ -114,14 +114,14 @@ class Health:
         was_halted = self.gates.is_closed_by(By.HALT)
         if not self.gates.halt(job.key, outcome.reason, now, is_probe=is_probe):
             return Dead(outcome.reason)
-        gate = self.gates.closed(now)
-        if gate is None or not isinstance(settlement, Scheduled):
+        until = self.gates.closed_until(By.HALT)
+        if until is None or not isinstance(settlement, Scheduled):
             return settlement
         if not was_halted:
             log.error(
                 "sink %s is halted, its messages are kept: %s", self.gates.sink, outcome.reason
             )
-        due = gate.until if job.expires_at is None else min(gate.until, job.expires_at)
+        due = until if job.expires_at is None else min(until, job.expires_at)
         return Scheduled(due, outcome.reason)
 
     def _failed(self, reason: Reason, now: float, *, is_probe: bool) -> None:

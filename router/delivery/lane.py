@@ -504,14 +504,17 @@ class Lane:
             self._spilling = True
 
     async def _hold_back(self, until: float, reason: Reason) -> int:
-        """Nothing may go: what waits here goes to the schedule, within the budget."""
-        resumed = self._queue.take_resumed()
+        """Nothing may go: what waits here goes to the schedule, within the budget.
+
+        It is due at once there, and taken out in its order as soon as the lane is open: by
+        whatever opens it, which may be sooner than ``until``.
+        """
+        resumed, now = self._queue.take_resumed(), self._clock.now()
         for job in resumed:
-            due = until if job.expires_at is None else min(until, job.expires_at)
-            self._workers.end(job, Scheduled(due, reason))
-        if until - self._clock.now() <= _SPILL_AFTER_S:
+            self._workers.end(job, Scheduled(now, reason))
+        if until - now <= _SPILL_AFTER_S:
             return len(resumed)
-        return len(resumed) + await self._schedule(BATCH, until, reason)
+        return len(resumed) + await self._schedule(BATCH, now, reason)
 
     async def _spill(self) -> int:
         surplus = self.depth - self.capacity // 2

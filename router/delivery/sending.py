@@ -36,7 +36,6 @@ MARGIN_S = 5.0
 """Seconds beside the sink's timeout that an attempt may take, all in all."""
 
 BATCH = 500
-_PROBE_RETRY_S = 1.0
 
 _NAMES: dict[type[Outcome], AttemptOutcome] = {
     Delivered: "delivered",
@@ -150,7 +149,7 @@ class Workers:
         elif has_expired(job.expires_at, now):
             self.end(job, Suppressed(EXPIRED))
         elif job is not self.probe and (gate := self._gates.closed(now)):
-            self._put_off(job, max(gate.until, now + _PROBE_RETRY_S), gate.reason)
+            self._put_off(job, now, gate.reason)
         elif (until := self._gates.target_until(job.target.address, now)) is not None:
             self._put_off(job, until, TARGET_WAITS)
         else:
