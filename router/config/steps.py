@@ -35,7 +35,7 @@ STEP_KEYS = (
     "expires",
     "in_doubt",
 )
-_CAUSES = tuple(str(cause) for cause in Cause)
+_CAUSES = (str(Cause.UNREACHABLE), str(Cause.REJECTED))
 DEVICES: tuple[Devices, ...] = get_args(Devices)
 
 
@@ -294,7 +294,7 @@ class StepLinker:
     def _causes(self, fields: Fields, fallback_for: str | None) -> frozenset[Cause]:
         node = fields.sequence("causes")
         if node is None:
-            return frozenset(Cause) if fallback_for else frozenset()
+            return frozenset({Cause.UNREACHABLE, Cause.REJECTED}) if fallback_for else frozenset()
         if fields.node.get("fallback_for") is None:
             message = "causes: says when a fallback starts; it needs fallback_for:"
             self.problems.error("R202", message, fields.node.key_at("causes"))

@@ -23,6 +23,7 @@ from router.messages import (
     message_to_dict,
 )
 from router.planning import Delivery, InDoubtRule, Ruleset, derived_key, record_hash, render
+from router.planning.policies import Bypass, QuietHours, Rank
 from router.templating import RenderError
 from router.values import Secret
 
@@ -50,6 +51,12 @@ class Job:
         is_unheard: It was asked to be claimed, and the ledger's answer was lost.
         barred: Why it is suppressed without an attempt.
         secrets: Of the customer's endpoint; left behind wherever the job is kept.
+        category, channel: For silences, which ``is_unsilenceable`` ones pass by.
+        not_before, quiet_hours, cancel_scopes, order_scope, seq, rank: See ``Delivery`` and
+            ``StepPolicy``.
+        primaries: Of a fallback: keys of the deliveries that it stands in for, all devices.
+        after: Of a fallback: seconds that an unsettled primary is given from when it may go.
+        is_unless: Of a fallback: the primary's delivery does not end it, only an event does.
     """
 
     key: bytes
@@ -83,6 +90,18 @@ class Job:
     is_unheard: bool = False
     barred: Reason | None = None
     secrets: tuple[Secret, ...] = ()
+    category: str = ""
+    channel: str = ""
+    is_unsilenceable: bool = False
+    not_before: float | None = None
+    quiet_hours: QuietHours | None = None
+    cancel_scopes: tuple[tuple[str, float], ...] = ()
+    order_scope: str | None = None
+    seq: int | None = None
+    rank: Rank = Rank.NORMAL
+    primaries: tuple[bytes, ...] = ()
+    after: float | None = None
+    is_unless: bool = False
 
     @property
     def position(self) -> str:
@@ -143,6 +162,9 @@ class Job:
             first_at=self.first_at,
             expires_at=self.expires_at,
             family=self.family,
+            order_scope=self.order_scope,
+            seq=self.seq,
+            cancel_scope=self.cancel_scopes[0][0] if self.cancel_scopes else None,
             event_time=self.event_time,
             event_hash=self.event_hash,
             position=self.position,
@@ -153,21 +175,21 @@ class Job:
 
 def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
     """A job for a planned delivery."""
-    event = delivery.event
+    event, step = delivery.event, delivery.step
     return Job(
         key=delivery.key,
         family=delivery.family,
         siblings=delivery.siblings,
         route=delivery.route.id,
-        step=delivery.step.id,
-        sink=delivery.step.sink,
+        step=step.id,
+        sink=step.sink,
         target=delivery.target or _NOBODY,
         record=event.record,
         identity=event.identity,
         event_type=event.type,
         event_time=event.time,
         event_hash=event_hash(event),
-        in_doubt=delivery.step.in_doubt,
+        in_doubt=step.in_doubt,
         expires_at=delivery.expires_at,
         recipient=delivery.recipient.id if delivery.recipient else "",
         traceparent=event.headers.get("traceparent"),
@@ -176,6 +198,17 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         ticket=ticket,
         barred=delivery.barred,
         secrets=delivery.secrets,
+        category=delivery.route.category or "",
+        channel=str(step.channel),
+        is_unsilenceable=Bypass.SILENCES in delivery.route.policy.bypass,
+        not_before=delivery.not_before,
+        quiet_hours=delivery.quiet_hours,
+        cancel_scopes=delivery.cancel_scopes,
+        order_scope=delivery.order_scope,
+        seq=delivery.seq,
+        rank=step.policy.rank,
+        after=step.after,
+        is_unless=step.unless is not None,
     )
 
 
@@ -219,8 +252,26 @@ def pack(job: Job) -> bytes:
         "tp": job.traceparent,
         "w": [key.hex() for key in job.waiting],
         "u": job.is_repeat,
+        **_policy_facts(job),
     }
     return pack_record(head, job.record)
+
+
+def _policy_facts(job: Job) -> dict[str, Any]:
+    """What policies need to know of a kept delivery; most have nothing of it."""
+    hours = job.quiet_hours
+    facts = {
+        "ct": job.category,
+        "ch": job.channel,
+        "us": job.is_unsilenceable,
+        "nb": job.not_before,
+        "q": [getattr(hours, name) for name in QuietHours.__slots__] if hours else None,
+        "c": job.cancel_scopes,
+        "pr": [key.hex() for key in job.primaries],
+        "af": job.after,
+        "ul": job.is_unless,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def unpack(row: Row) -> Job:
@@ -250,6 +301,17 @@ def unpack(row: Row) -> Job:
         epoch=row.epoch,
         waiting=tuple(bytes.fromhex(key) for key in head["w"]),
         is_repeat=head["u"],
+        category=head.get("ct", ""),
+        channel=head.get("ch", ""),
+        is_unsilenceable=head.get("us", False),
+        not_before=head.get("nb"),
+        quiet_hours=QuietHours(*head["q"]) if "q" in head else None,
+        cancel_scopes=tuple((scope, within) for scope, within in head.get("c", ())),
+        order_scope=row.order_scope,
+        seq=row.seq,
+        primaries=tuple(bytes.fromhex(key) for key in head.get("pr", ())),
+        after=head.get("af"),
+        is_unless=head.get("ul", False),
     )
 
 

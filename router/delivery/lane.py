@@ -19,6 +19,7 @@ import anyio
 from router.clock import Clock
 from router.delivery.gates import Gates
 from router.delivery.health import Health
+from router.delivery.holds import held
 from router.delivery.job import Job, render_job, unpack
 from router.delivery.queue import Queue
 from router.delivery.rate import Bucket, Targets
@@ -37,7 +38,15 @@ from router.ledger import (
     State,
 )
 from router.messages import Reason
-from router.planning import EXPIRED, Dead, Scheduled, Suppressed, barred, has_expired
+from router.planning import (
+    EXPIRED,
+    Dead,
+    Scheduled,
+    Settlement,
+    Suppressed,
+    barred,
+    has_expired,
+)
 from router.sinks import SinkConfig, SinkTools, SinkType
 from router.telemetry import Metrics
 
@@ -64,15 +73,17 @@ class _Chosen:
         seen: How many deliveries were taken out of the queue.
         go: To claim and send.
         later: To put off until then.
+        held: To keep back by rule, however short the wait.
     """
 
     seen: int = 0
     go: list[Job] = field(default_factory=list[Job])
     later: list[tuple[Job, float, Reason]] = field(default_factory=list[tuple[Job, float, Reason]])
+    held: list[tuple[Job, Settlement]] = field(default_factory=list[tuple[Job, Settlement]])
 
     @property
     def taken(self) -> list[Job]:
-        return [*self.go, *(job for job, _, _ in self.later)]
+        return [*self.go, *(job for job, _, _ in self.later), *(job for job, _ in self.held)]
 
 
 @final
@@ -294,10 +305,12 @@ class Lane:
         """Takes what may go now out of the queue; how many deliveries it took."""
         is_probe = self.gates.wants_probe(now)
         chosen = await self._choose(1 if is_probe else self._room)
-        if chosen.later:
+        if chosen.later or chosen.held:
             self._in_hand = [job for job in chosen.taken if not job.epoch]
             for job, until, reason in chosen.later:
                 await self._put_off(job, until, reason)
+            for job, settlement in chosen.held:
+                await self._keep(job, settlement)
             self._in_hand = ()
         if chosen.go:
             if is_probe:
@@ -346,6 +359,8 @@ class Lane:
             chosen.go.append(job)
         elif has_expired(job.expires_at, now):
             self._workers.end(job, Suppressed(EXPIRED))
+        elif (settlement := held(job, now)) is not None:
+            chosen.held.append((job, settlement))
         elif (until := self.gates.target_until(job.target.address, now)) is not None:
             chosen.later.append((job, until, TARGET_WAITS))
         elif self._targets and (wait := await self._targets.try_take(job.target.address, mono)):
@@ -369,6 +384,14 @@ class Lane:
         for ready in await self._render([job]):
             due = until if job.expires_at is None else min(until, job.expires_at)
             self._workers.end(ready, Scheduled(due, reason))
+
+    async def _keep(self, job: Job, settlement: Settlement) -> None:
+        """What a rule keeps back goes to the schedule, whatever the budget for spilling says."""
+        if isinstance(settlement, Suppressed):
+            self._workers.end(job, settlement)
+            return
+        for ready in await self._render([job]):
+            self._workers.end(ready, settlement)
 
     async def _go(self, jobs: Sequence[Job]) -> None:
         """Renders and claims, and hands to the workers what was granted."""

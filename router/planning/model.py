@@ -9,6 +9,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 from router.events import Event
 from router.messages import Channel, Reason, Target
+from router.planning.policies import (
+    AT_ONCE,
+    FREE,
+    CancelOn,
+    QuietHours,
+    RoutePolicy,
+    StepPolicy,
+)
 from router.problems import Position
 from router.recipients import Recipient
 from router.routing import Condition, Path
@@ -23,10 +31,16 @@ UNKNOWN_PLATFORM: Final = ""
 
 
 class Cause(StrEnum):
-    """Why a fallback starts."""
+    """Why a fallback starts.
+
+    ``unsettled``: its primary is neither delivered nor has failed some time after it was free to
+    go. ``opted_out``: the recipient wants nothing on the primary's channel.
+    """
 
     UNREACHABLE = "unreachable"
     REJECTED = "rejected"
+    UNSETTLED = "unsettled"
+    OPTED_OUT = "opted_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +196,10 @@ class Step:
         to: A fixed target instead of recipients' addresses.
         fallback_for: The step whose failure starts this one.
         causes: Which failures do.
+        after: Seconds after which an unsettled primary starts it.
+        unless: An event that makes it pointless, such as that the primary was seen. With it, the
+            primary's delivery alone does not.
+        policy: When its deliveries go.
         expires: Seconds after the event; None never.
         devices: Which of a person's devices it goes to.
         by_platform: See :class:`SinkFacts`; each delivery's step has the sink it goes through.
@@ -199,6 +217,9 @@ class Step:
     to: Target | None = None
     fallback_for: str | None = None
     causes: frozenset[Cause] = frozenset()
+    after: float | None = None
+    unless: CancelOn | None = None
+    policy: StepPolicy = AT_ONCE
     expires: float | None = None
     in_doubt: InDoubtRule = "resend"
     devices: Devices = "all"
@@ -208,6 +229,11 @@ class Step:
     @property
     def key_id(self) -> str:
         return self.was or self.id
+
+    @property
+    def is_for_people(self) -> bool:
+        """What people may decide on holds for it: preferences, quiet hours, throttles, digests."""
+        return self.channel.is_personal and self.per_recipient and self.to is None
 
     def wants(self, event_type: str) -> bool:
         """False where its analytics table does not have the type."""
@@ -224,6 +250,7 @@ class Route:
         was: Its earlier name, kept for the key.
         selection: None where no step is personal.
         steps: In the order written; a fallback may stand before or after its primary.
+        policy: What its notifications are held to.
         digest: Hash of everything that decides its behaviour (reload rebuilds only what changed).
     """
 
@@ -238,6 +265,7 @@ class Route:
     selection: Selection | None = None
     on_unknown: OnUnknown = "dead_letter"
     enabled: bool = True
+    policy: RoutePolicy = FREE
     digest: str = ""
 
     @property
@@ -270,6 +298,11 @@ class Delivery:
         fallbacks: Deliveries that start if this one fails for one of their steps' causes.
         siblings: How many deliveries its family has (the person's devices).
         secrets: Of the customer's endpoint that it goes to; never kept, never shown.
+        not_before: It is not sent before, seconds since the epoch; None at once.
+        quiet_hours: The recipient's, with their zone; None where it may go at any time.
+        cancel_scopes: Where marks are that end it before it is sent, and for how many seconds
+            after its event they count.
+        order_scope, seq: With an order: of what, and its place; a lower place goes first.
     """
 
     key: bytes
@@ -288,3 +321,28 @@ class Delivery:
     fallbacks: tuple[Delivery, ...] = ()
     siblings: int = 1
     secrets: tuple[Secret, ...] = ()
+    not_before: float | None = None
+    quiet_hours: QuietHours | None = None
+    cancel_scopes: tuple[tuple[str, float], ...] = ()
+    order_scope: str | None = None
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An event that a person is told of in a digest.
+
+    Attributes:
+        key: 16 bytes, its idempotency key.
+        scope: Whose digest: of which route, person and key.
+        cancel_scopes: As of a delivery.
+    """
+
+    key: bytes
+    scope: str
+    event: Event
+    route: Route
+    recipient: Recipient
+    item: Any = None
+    tenant: str = ""
+    cancel_scopes: tuple[tuple[str, float], ...] = ()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any
 
 from router.events import Event
 from router.messages import Reason, Target
 from router.planning.fan_out import ENDPOINT, GONE, Gone, Reached, fan_out
 from router.planning.keys import delivery_key, family_key
-from router.planning.model import Cause, Delivery, Divert, Route, Selection, Step
+from router.planning.model import Cause, Delivery, Divert, Member, Route, Selection, Step
+from router.planning.policies import Bypass, QuietHours, held_scope
 from router.recipients import Found, Recipient, Unavailable, Unknown, merge
 from router.routing import MISSING, evaluate
 
 UNREACHABLE = Reason("unreachable", "the recipient has no address for this sink")
+_MOST_STEPS = 1024
 _ADDRESSES = frozenset({"email", "telegram", "max", "devices", "endpoints"})
 NO_ENDPOINT = Reason("no_endpoint", "the recipient has no endpoint for this type of event")
 DIVERTED = Reason("diverted", "this environment sends nothing on this channel")
@@ -138,6 +141,7 @@ class Planned:
         failures: Recipients (or the whole route) that die with a reason.
         suppressed: The same, but suppressed by rule (``on_unknown: suppress``).
         waiting: Drafts whose profile could not be had; the route waits for the directory.
+        members: People who are told of it in a digest.
     """
 
     deliveries: tuple[Delivery, ...] = ()
@@ -145,6 +149,7 @@ class Planned:
     suppressed: tuple[Failure, ...] = ()
     waiting: tuple[Draft, ...] = ()
     why_waiting: Reason | None = None
+    members: tuple[Member, ...] = ()
 
 
 def plan(
@@ -156,10 +161,12 @@ def plan(
     *,
     with_event_steps: bool = True,
     gone: Gone = (),
+    is_digest: bool = False,
 ) -> Planned:
     """The deliveries of one route for one event.
 
     A person whom the directory does not know, but whose address the event gives, is reachable.
+    Where the route has a digest, people become members of it.
 
     Args:
         drafts: From :func:`select`.
@@ -167,22 +174,28 @@ def plan(
         divert: Where real messages go instead, in this environment.
         with_event_steps: False when only recipients that had to wait are planned again.
         gone: Addresses that are dead: they are planned, but barred.
+        is_digest: The event stands for a digest that has closed: people are told of it now.
     """
-    circumstances = Circumstances(divert, gone)
+    circumstances = _circumstances(route, event, divert, gone, is_digest=is_digest)
     deliveries: list[Delivery] = []
+    members: list[Member] = []
     failures: list[Failure] = []
     suppressed: list[Failure] = []
     waiting: list[Draft] = []
     why: Reason | None = None
-    if with_event_steps:
+
+    def take(recipient: Recipient, item: Any) -> None:
+        deliveries.extend(_branches(route, event, recipient, item, circumstances))
+        members.extend(_members(route, event, recipient, item, circumstances))
+
+    if with_event_steps and not is_digest:
         deliveries += _branches(route, event, None, None, circumstances)
     for draft, found in zip(drafts, profiles, strict=True):
         if isinstance(found, Unavailable):
             waiting.append(draft)
             why = found.reason
         elif isinstance(found, Unknown) and not _ADDRESSES.isdisjoint(draft.fields):
-            recipient = merge({"id": draft.id, **draft.fields}, None)
-            deliveries += _branches(route, event, recipient, draft.item, circumstances)
+            take(merge({"id": draft.id, **draft.fields}, None), draft.item)
         elif isinstance(found, Unknown) and route.on_unknown != "suppress":
             if route.on_unknown == "wait":
                 waiting.append(draft)
@@ -194,17 +207,62 @@ def plan(
             reason = Reason("recipient_unknown", "on_unknown: suppress")
             suppressed.append(Failure(route, reason, draft.id))
         else:
-            recipient = merge({"id": draft.id, **draft.fields}, found)
-            deliveries += _branches(route, event, recipient, draft.item, circumstances)
-    return Planned(tuple(deliveries), tuple(failures), tuple(suppressed), tuple(waiting), why)
+            take(merge({"id": draft.id, **draft.fields}, found), draft.item)
+    return Planned(
+        tuple(deliveries),
+        tuple(failures),
+        tuple(suppressed),
+        tuple(waiting),
+        why,
+        tuple(members),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What decides where deliveries go, beside routes and profiles; see :func:`plan`."""
+    """What decides on deliveries, beside routes and profiles; see :func:`plan`.
+
+    Attributes:
+        marks: Where a mark is that ends the route's deliveries of this event.
+    """
 
     divert: Divert | None
     gone: Gone
+    marks: tuple[tuple[str, float], ...] = ()
+    is_digest: bool = False
+
+
+def _circumstances(
+    route: Route, event: Event, divert: Divert | None, gone: Gone, *, is_digest: bool
+) -> Circumstances:
+    cancel = route.policy.cancel_on
+    marks: tuple[tuple[str, float], ...] = ()
+    if cancel is not None and not is_digest and (scope := held_scope(route.key_id, cancel, event)):
+        marks = ((scope, cancel.within),)
+    return Circumstances(divert, gone, marks, is_digest)
+
+
+def _members(
+    route: Route, event: Event, recipient: Recipient, item: Any, circumstances: Circumstances
+) -> Iterator[Member]:
+    """A person's place in the route's digest."""
+    digest = route.policy.digest
+    if digest is None or circumstances.is_digest:
+        return
+    if not any(step.is_for_people and step.wants(event.type) for step in route.steps):
+        return
+    names = {"tenant": "", "route": route.key_id, "step": "", "recipient": recipient.id}
+    value = digest.key.value(event, item) if digest.key else None
+    scope = delivery_key(**names, identity="", endpoint="", part=repr(value)).hex()
+    yield Member(
+        key=delivery_key(**names, identity=event.identity, endpoint="", part="digest"),
+        scope=scope,
+        event=event,
+        route=route,
+        recipient=recipient,
+        item=item,
+        cancel_scopes=circumstances.marks,
+    )
 
 
 def _branches(
@@ -224,12 +282,18 @@ def _branches(
     for step in steps:
         by_primary.setdefault(step.fallback_for, []).append(step)
 
+    primaries = by_primary.get(None, [])
+    if circumstances.is_digest:
+        primaries = [step for step in primaries if step.is_for_people]
+    elif route.policy.digest is not None:
+        primaries = [step for step in primaries if not step.is_for_people]
+
     def grow(step: Step) -> Iterator[Delivery]:
         followers = tuple(d for f in by_primary.get(step.id, ()) for d in grow(f))
         for delivery in _fan_out(route, step, event, recipient, item, circumstances):
             yield replace(delivery, fallbacks=followers) if followers else delivery
 
-    for step in by_primary.get(None, ()):
+    for step in primaries:
         yield from grow(step)
 
 
@@ -261,6 +325,7 @@ def _fan_out(
         "recipient": recipient.id if recipient else "",
     }
     family = family_key(**names)
+    marks = _marks(route, step, event, circumstances)
     for reached in found or (None,):
         endpoint = reached.endpoint if reached else ""
         yield Delivery(
@@ -277,7 +342,46 @@ def _fan_out(
             expires_at=None if step.expires is None else event.time + step.expires,
             barred=_why_barred(step, reached, is_diverted=is_diverted),
             secrets=reached.secrets if reached else (),
+            not_before=event.time + step.policy.delay if step.policy.delay else None,
+            quiet_hours=_quiet_hours(route, step, recipient),
+            cancel_scopes=marks,
+            order_scope=_order_scope(step, reached, event),
+            seq=_place(route, step, event) if step.policy.is_ordered else None,
         )
+
+
+def _marks(
+    route: Route, step: Step, event: Event, circumstances: Circumstances
+) -> tuple[tuple[str, float], ...]:
+    if step.unless is None:
+        return circumstances.marks
+    scope = held_scope(f"{route.key_id}/{step.key_id}", step.unless, event)
+    return (*circumstances.marks, (scope, step.unless.within)) if scope else circumstances.marks
+
+
+def _quiet_hours(route: Route, step: Step, recipient: Recipient | None) -> QuietHours | None:
+    """The recipient's quiet hours, with their zone."""
+    hours = step.policy.quiet_hours
+    if hours is None or recipient is None or not step.is_for_people:
+        return None
+    if Bypass.QUIET_HOURS in route.policy.bypass:
+        return None
+    return hours if hours.zone else replace(hours, zone=recipient.timezone)
+
+
+def _order_scope(step: Step, reached: Reached | None, event: Event) -> str | None:
+    """What is in order: records of one Kafka key, through one sink. No key, no order."""
+    record = event.record
+    if not step.policy.is_ordered or record.key is None:
+        return None
+    sink = reached.sink if reached else step.sink
+    digest = blake2b(record.key, digest_size=16).hexdigest()
+    return f"{sink}:{record.topic}:{record.partition}:{digest}"
+
+
+def _place(route: Route, step: Step, event: Event) -> int:
+    """A record's messages go in the order of the steps, to all its recipients side by side."""
+    return event.record.offset * _MOST_STEPS + min(route.steps.index(step), _MOST_STEPS - 1)
 
 
 def _alive(found: Sequence[Reached]) -> Sequence[Reached]:

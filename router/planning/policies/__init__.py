@@ -1,0 +1,44 @@
+"""Policies: what they say, and what they decide. Pure."""
+
+from router.planning.policies.local_time import instant_of, quiet_until, zone_of
+from router.planning.policies.marks import held_scope, mark_scope
+from router.planning.policies.model import (
+    AT_ONCE,
+    DAY_MINUTES,
+    FREE,
+    Bypass,
+    CancelOn,
+    Dedupe,
+    Digest,
+    Mode,
+    QuietHours,
+    Rank,
+    Rollout,
+    RoutePolicy,
+    Same,
+    StepPolicy,
+    Throttle,
+)
+
+__all__ = [
+    "AT_ONCE",
+    "DAY_MINUTES",
+    "FREE",
+    "Bypass",
+    "CancelOn",
+    "Dedupe",
+    "Digest",
+    "Mode",
+    "QuietHours",
+    "Rank",
+    "Rollout",
+    "RoutePolicy",
+    "Same",
+    "StepPolicy",
+    "Throttle",
+    "held_scope",
+    "instant_of",
+    "mark_scope",
+    "quiet_until",
+    "zone_of",
+]
