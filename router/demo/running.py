@@ -83,6 +83,7 @@ async def running_demo(config: str, environment: str) -> AsyncGenerator[Running]
                     while not daemon.is_ready()[0]:
                         await clock.sleep(0.02)
                 people = await people_of(project, clock)
+                box.inbox.introduce(_names(people))
                 try:
                     yield Running(project, daemon, box, opened, clock, people)
                 finally:
@@ -90,6 +91,13 @@ async def running_demo(config: str, environment: str) -> AsyncGenerator[Running]
                         daemon.stop()
                         await daemon.stopped.wait()
                     tasks.cancel_scope.cancel()
+
+
+def _names(people: Mapping[str, Whom]) -> dict[str, dict[str, str]]:
+    """Addresses with names, as the inbox page wants them."""
+    return {
+        address: {"name": whom.name, "address": whom.address} for address, whom in people.items()
+    }
 
 
 def _variables(bootstrap: str, box: Sandbox, folder: Path) -> dict[str, str]:

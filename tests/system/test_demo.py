@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import AsyncGenerator
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import anyio
 import anyio.abc
 import orjson
@@ -148,6 +150,19 @@ async def test_ctrl_c_ends_the_live_demo_and_everything_it_started(tmp_path: Pat
         assert not any(map(_is_running, children))
         assert _left_in(demo.folder) == []
         assert "Traceback" not in demo.text()
+
+
+async def test_the_inbox_page_knows_the_people_by_name(tmp_path: Path) -> None:
+    async with _live_demo(tmp_path) as demo:
+        address = re.search(r"inbox +(http://\S+)", demo.text())
+        assert address
+        async with aiohttp.ClientSession() as session:
+
+            async def shows_a_name() -> bool:
+                page = await (await session.get(address[1])).text()
+                return any(name in page for name in ("Анна", "Тимур", "Emma", "Дмитрий", "Sofía"))
+
+            await eventually(shows_a_name, "somebody's name")
 
 
 async def test_a_killed_demo_leaves_no_broker_behind(tmp_path: Path) -> None:
