@@ -2,6 +2,7 @@
 
 from router.planning.fan_out import ENDPOINT, GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
+from router.planning.longest import SHORTEST_MEMORY, longest_hold, longest_quiet, step_hold
 from router.planning.model import (
     OTHER_PLATFORM,
     UNKNOWN_PLATFORM,
@@ -38,7 +39,7 @@ from router.planning.plan import (
     select,
 )
 from router.planning.render import event_payload, layout_of, render
-from router.planning.ruleset import Ruleset
+from router.planning.ruleset import Ending, Interest, Ruleset
 from router.planning.settlement import (
     EXPIRED,
     Arrived,
@@ -61,6 +62,7 @@ __all__ = [
     "GONE",
     "NO_ENDPOINT",
     "OTHER_PLATFORM",
+    "SHORTEST_MEMORY",
     "UNKNOWN_PLATFORM",
     "UNREACHABLE",
     "Arrived",
@@ -73,9 +75,11 @@ __all__ = [
     "Devices",
     "Divert",
     "Draft",
+    "Ending",
     "Failure",
     "Gone",
     "InDoubtRule",
+    "Interest",
     "Member",
     "OnUnknown",
     "PayloadContent",
@@ -106,8 +110,11 @@ __all__ = [
     "fan_out",
     "has_expired",
     "layout_of",
+    "longest_hold",
+    "longest_quiet",
     "plan",
     "record_hash",
     "render",
     "select",
+    "step_hold",
 ]

@@ -1,0 +1,49 @@
+"""How long a route's messages can wait before anything is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from router.planning.model import Step
+from router.planning.policies import DAY_MINUTES, Digest, QuietHours
+
+SHORTEST_MEMORY: Final = 86400.0
+"""Marks count and are kept for so many seconds at least: what is retried waits too."""
+
+
+def longest_hold(steps: Sequence[Step], digest: Digest | None = None) -> float:
+    """Seconds for which a delivery of these steps can be kept back: delays, quiet hours, the
+    waiting of fallbacks for their primaries, and the digest before."""
+    collected = _longest_digest(digest) if digest is not None else 0.0
+    return max(
+        (step_hold(step, steps) + (collected if step.is_for_people else 0.0) for step in steps),
+        default=0.0,
+    )
+
+
+def step_hold(step: Step, steps: Sequence[Step]) -> float:
+    """Seconds for which a step's deliveries can be kept back, digests apart.
+
+    Args:
+        steps: All of the route: a fallback waits for its primary first.
+    """
+    policy = step.policy
+    own = policy.delay
+    if policy.quiet_hours is not None and step.is_for_people:
+        own += longest_quiet(policy.quiet_hours)
+    primary = next((s for s in steps if s.id == step.fallback_for), None)
+    if primary is None:
+        return own
+    return own + (step.after or 0.0) + step_hold(primary, steps)
+
+
+def longest_quiet(hours: QuietHours) -> float:
+    """Seconds from the beginning of quiet hours to their end; 0 where they hold nothing."""
+    if hours.then == "suppress":
+        return 0.0
+    return ((hours.end - hours.start) % DAY_MINUTES or DAY_MINUTES) * 60.0
+
+
+def _longest_digest(digest: Digest) -> float:
+    return digest.window if digest.at_most is None else max(digest.window, digest.at_most)
