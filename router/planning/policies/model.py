@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final, Literal
 
+from router.problems import Position
 from router.routing import Condition, Path
 
 DAY_MINUTES: Final = 24 * 60
@@ -49,20 +50,26 @@ class Throttle:
     Attributes:
         scope: What counts together: ``route:NAME``, ``category:NAME`` or ``all``.
         by: Counts by the value at this path beside the person; None does not.
+        at: Where it is written.
     """
 
     limit: int
     per: float
     scope: str
     by: Path | None = None
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Dedupe:
-    """The first of a key within ``window`` seconds is sent to a person, the others are not."""
+    """The first of a key within ``window`` seconds is sent to a person, the others are not.
+
+    ``at`` is where it is written.
+    """
 
     key: Path
     window: float
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class Digest:
         most: So many events close it at once.
         extend: Each further event moves the end to ``window`` seconds from then, though never
             beyond ``at_most`` seconds after the first.
+        at: Where it is written.
     """
 
     window: float
@@ -82,6 +90,7 @@ class Digest:
     most: int = 100
     extend: bool = False
     at_most: float | None = None
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +144,12 @@ class Rollout:
 
     Attributes:
         by: What is drawn: None the recipient (the event where there is none), else a path's value.
+        at: Where it is written.
     """
 
     percent: float
     by: Path | None = None
+    at: Position | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
