@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -150,9 +151,8 @@ class Daemon:
         rules = _rules(project)
         async with AsyncExitStack() as stack:
             ledger_kind = LEDGERS.load(project.ledger.type)
-            owner = f"{socket.gethostname()}-{os.getpid()}"
             opened: Ledger = await stack.enter_async_context(
-                ledger_kind.open(project.ledger, owner=owner, clock=clock)
+                ledger_kind.open(project.ledger, owner=_owner(), clock=clock)
             )
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
             reporting: Reporting | None = await stack.enter_async_context(open_feedback(project))
@@ -429,6 +429,12 @@ _SINK_STATES: dict[By, Literal["waiting", "paused", "halted"]] = {
     By.BREAKER: "waiting",
     By.RETRY_AFTER: "waiting",
 }
+
+
+def _owner() -> str:
+    """Names this process in the ledger. Containers share host names and process numbers, and a
+    process that was restarted must not be taken for the one that died."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _rules(project: Project) -> Ruleset:
