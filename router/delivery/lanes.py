@@ -202,8 +202,11 @@ class Lanes:
     # Gates --------------------------------------------------------------------------------------
 
     async def obey_gates(self) -> None:
-        """Looks for gates that other replicas and commands have closed or opened, for ever."""
-        since = self._clock.now() - _GATES_OVERLAP_S
+        """Looks for gates that other replicas and commands have closed or opened, for ever.
+
+        What is new is told by the ledger's own times, since this machine's clock may be ahead.
+        """
+        since = 0.0
         while True:
             await self._clock.sleep(_GATES_EVERY_S)
             try:

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from router.clock import Clock, SystemClock
+from router.delivery.gates import By, Gates
 from router.ledger import Ledger
 from router.messages import Delivered, Reason, Rejected, Retry
 from tests.contract.delivery.harness import Running, World, running, sinks
@@ -188,3 +189,19 @@ async def test_a_replica_whose_clock_is_wrong_sends_nothing_twice(
         assert await both_ended([first, second]) == {"delivered": 200}
 
     assert set(accepted(worlds).values()) == {1}
+
+
+async def test_a_replica_whose_clock_is_ahead_obeys_gates(worlds: list[World]) -> None:
+    one, two = worlds
+    two.clock = WrongClock(60.0)
+
+    async with running(two, HOOK, sinks("hook"), checks=False) as run:
+        await run.until(lambda: two.providers["hook"].opens)
+        gates = run.worker.lanes["hook"].gates
+        other = Gates("hook", "", "one")
+        other.pause(Reason("maintenance"), one.clock.now())
+        await run.ledger.put_facts(other.take_changes())
+        await run.until(lambda: gates.is_closed_by(By.PAUSE), 20)
+        other.resume(one.clock.now())
+        await run.ledger.put_facts(other.take_changes())
+        await run.until(lambda: not gates.is_closed_by(By.PAUSE), 20)
