@@ -40,6 +40,7 @@ from router.planning import (
     plan,
     record_hash,
 )
+from router.planning.policies import OPTED_OUT
 from router.recipients import Directory, Found, Unavailable
 from router.telemetry import Metrics
 
@@ -398,9 +399,9 @@ def _started_with(head: _Head) -> list[_Head]:
     have ended before it started them."""
     row = head.row
     if row is None or not row.state.settles:
-        # Those of a dead address are written with its end.
-        is_dead = head.delivery.barred is GONE
-        followers = [] if is_dead else unreachable_starts(head.delivery)
+        # Those of a dead address, or of an unwanted message, are written with its end.
+        has_end = head.delivery.barred in (GONE, OPTED_OUT)
+        followers = [] if has_end else unreachable_starts(head.delivery)
     elif _was_unreachable(row):
         followers = [f for f in head.delivery.fallbacks if Cause.UNREACHABLE in f.step.causes]
     else:

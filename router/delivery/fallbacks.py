@@ -10,6 +10,7 @@ from router.delivery.job import Job, event_hash, job_of, render_job
 from router.ledger import Row, State
 from router.messages import Reason
 from router.planning import GONE, UNREACHABLE, Cause, Delivery, Ruleset
+from router.planning.policies import OPTED_OUT
 
 NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
 
@@ -77,8 +78,10 @@ def unneeded_rows(fallbacks: Sequence[Delivery]) -> list[Row]:
 
 
 def unreachable_starts(delivery: Delivery) -> list[Delivery]:
-    """The fallbacks that start because this delivery has no address, or a dead one; none if it
-    has one. Of several devices the last to fail starts them, not each."""
+    """The fallbacks that start because this delivery has no address, or a dead one, or is not
+    wanted; none if it can be sent. Of several devices the last to fail starts them, not each."""
+    if delivery.barred is OPTED_OUT and delivery.siblings == 1:
+        return [f for f in delivery.fallbacks if Cause.OPTED_OUT in f.step.causes]
     is_dead = delivery.barred is GONE and delivery.siblings == 1
     if delivery.barred is not UNREACHABLE and not is_dead:
         return []

@@ -12,7 +12,13 @@ from router.messages import Reason, Target
 from router.planning.fan_out import ENDPOINT, GONE, Gone, Reached, fan_out
 from router.planning.keys import delivery_key, family_key
 from router.planning.model import Cause, Delivery, Divert, Member, Route, Selection, Step
-from router.planning.policies import Bypass, QuietHours, held_scope
+from router.planning.policies import (
+    OPTED_OUT,
+    Bypass,
+    QuietHours,
+    has_opted_out,
+    held_scope,
+)
 from router.recipients import Found, Recipient, Unavailable, Unknown, merge
 from router.routing import MISSING, evaluate
 
@@ -306,11 +312,13 @@ def _fan_out(
     circumstances: Circumstances,
 ) -> Iterator[Delivery]:
     found = fan_out(step, recipient, circumstances.gone, event_type=event.type)
-    if step.fallback_for is not None:
-        found = _alive(found)
-    is_diverted = False
     divert = circumstances.divert
-    if divert is not None and step.channel in divert.targets and found:
+    is_elsewhere = divert is not None and step.channel in divert.targets
+    dislike = None if is_elsewhere else _dislike(route, step, recipient)
+    if step.fallback_for is not None:
+        found = found[:1] if dislike else _alive(found)
+    is_diverted = False
+    if divert is not None and is_elsewhere and found:
         address = divert.targets[step.channel]
         if address is None:
             is_diverted = True
@@ -340,7 +348,7 @@ def _fan_out(
             item=item,
             endpoint=endpoint,
             expires_at=None if step.expires is None else event.time + step.expires,
-            barred=_why_barred(step, reached, is_diverted=is_diverted),
+            barred=dislike or _why_barred(step, reached, is_diverted=is_diverted),
             secrets=reached.secrets if reached else (),
             not_before=event.time + step.policy.delay if step.policy.delay else None,
             quiet_hours=_quiet_hours(route, step, recipient),
@@ -394,6 +402,16 @@ def _through(step: Step, reached: Reached | None) -> Step:
     if reached is None or reached.sink == step.sink:
         return step
     return replace(step, sink=reached.sink)
+
+
+def _dislike(route: Route, step: Step, recipient: Recipient | None) -> Reason | None:
+    """That the recipient has opted out, where that counts."""
+    if recipient is None or not recipient.preferences or route.category is None:
+        return None
+    if Bypass.PREFERENCES in route.policy.bypass or not step.is_for_people:
+        return None
+    is_unwanted = has_opted_out(recipient.preferences, route.category, step.channel)
+    return OPTED_OUT if is_unwanted else None
 
 
 def _why_barred(step: Step, reached: Reached | None, *, is_diverted: bool) -> Reason | None:

@@ -17,6 +17,7 @@ from router.messages import (
 )
 from router.planning.fan_out import EXPOSED_SECRET, FOREIGN_HOST, GONE
 from router.planning.model import Cause, InDoubtRule
+from router.planning.policies import OPTED_OUT
 
 EXPIRED = Reason("expired", "it would have come too late")
 
@@ -87,13 +88,17 @@ class Attempt:
 
 
 _GONE = frozenset({Cause.UNREACHABLE, Cause.REJECTED})
+_OPTED_OUT = frozenset({Cause.OPTED_OUT})
 
 
 def barred(reason: Reason) -> Suppressed | Dead:
     """What a delivery comes to that is not attempted: a dead address is as good as none, and one
-    that must not be used is a mistake that somebody has to see."""
+    that must not be used is a mistake that somebody has to see. What people do not want there may
+    be told them elsewhere, where a fallback says so."""
     if reason in (FOREIGN_HOST, EXPOSED_SECRET):
         return Dead(reason)
+    if reason is OPTED_OUT:
+        return Suppressed(reason, _OPTED_OUT)
     return Suppressed(reason, _GONE if reason is GONE else frozenset())
 
 

@@ -19,11 +19,13 @@ from router.planning.policies.model import (
     StepPolicy,
     Throttle,
 )
+from router.planning.policies.preferences import OPTED_OUT, has_opted_out
 
 __all__ = [
     "AT_ONCE",
     "DAY_MINUTES",
     "FREE",
+    "OPTED_OUT",
     "Bypass",
     "CancelOn",
     "Dedupe",
@@ -36,6 +38,7 @@ __all__ = [
     "Same",
     "StepPolicy",
     "Throttle",
+    "has_opted_out",
     "held_scope",
     "instant_of",
     "mark_scope",
