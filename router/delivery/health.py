@@ -30,6 +30,7 @@ SINK_BUG = "sink_bug"
 """Reason code of attempts that a sink's own mistake broke off."""
 
 _MOST_BUGS = 5
+_OTHERS_FIRST_S = 1.0
 _ENDPOINT_QUIET_S = 60.0
 
 
@@ -121,8 +122,11 @@ class Health:
             log.error(
                 "sink %s is halted, its messages are kept: %s", self.gates.sink, outcome.reason
             )
-        due = until if job.expires_at is None else min(until, job.expires_at)
-        return Scheduled(due, outcome.reason)
+        # The gate keeps it as long as need be; of what waits behind the gate, others go first.
+        due = min(until, now + _OTHERS_FIRST_S)
+        return Scheduled(
+            due if job.expires_at is None else min(due, job.expires_at), outcome.reason
+        )
 
     def _failed(self, reason: Reason, now: float, *, is_probe: bool) -> None:
         tripped = self._failures.count(True, self._clock.monotonic())

@@ -378,7 +378,8 @@ class Lane:
     async def _put_off(self, job: Job, until: float, reason: Reason) -> None:
         """A short wait is spent here while unclaimed, a long one in the schedule."""
         wait = until - self._clock.now()
-        if job.epoch == 0 and (wait <= _SHORT_S or not self._may_spill(1)):
+        may_stay = job.epoch == 0 and job.order_scope is None
+        if may_stay and (wait <= _SHORT_S or not self._may_spill(1)):
             self._queue.hold(job, self._clock.monotonic() + min(wait, _SHORT_S))
             return
         for ready in await self._render([job]):
@@ -436,6 +437,7 @@ class Lane:
             jobs = [job for job in jobs if not job.is_contested]
         if not jobs:
             return []
+        await self._write_order(jobs)
         asked = self._clock.monotonic()
         try:
             await self._give_back_unheard(jobs)
@@ -454,6 +456,12 @@ class Lane:
         return [
             job for job, claim in zip(jobs, claims, strict=True) if self._is_ours(job, claim, asked)
         ]
+
+    async def _write_order(self, jobs: Sequence[Job]) -> None:
+        """Nothing overtakes what went to the schedule just now: first the ledger knows of it."""
+        if self._workers.has_unwritten_order and any(job.order_scope for job in jobs):
+            self._workers.has_unwritten_order = False
+            await self._settler.flush()
 
     async def _take_over(self, jobs: Sequence[Job]) -> None:
         """What others have left in doubt may have been scheduled before, and goes on from there."""

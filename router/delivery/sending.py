@@ -59,6 +59,8 @@ class Workers:
         claimed: Deliveries that are claimed and not settled, wherever they are in the lane.
         width: How many go at once.
         probe: The delivery that tries out a closed sink, while it is under way.
+        has_unwritten_order: A delivery that others have to stay behind is on its way to the
+            schedule, so the ledger may not know of it yet.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Workers:
         self.claimed: set[Job] = set()
         self.width = config.concurrency
         self.probe: Job | None = None
+        self.has_unwritten_order = False
         self._config = config
         self._gates = gates
         self._health = health
@@ -234,6 +237,8 @@ class Workers:
         self.claimed.discard(job)
         if self.probe is job:
             self.probe_ended()
+        if job.order_scope is not None and job.epoch == 0 and isinstance(settlement, Scheduled):
+            self.has_unwritten_order = True
         self._settler.settle(job, settlement)
 
     def probe_ended(self) -> None:

@@ -28,13 +28,14 @@ class Log:
         *values: Any,
         place: TopicPartition = ORDERS,
         timestamp: float,
+        key: bytes | None = None,
         headers: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
         """Appends events (as JSON; bytes as they are)."""
         partition = self.records.setdefault(place, [])
         for value in values:
             raw = value if isinstance(value, bytes) else orjson.dumps(value)
-            partition.append(Record(*place, len(partition), timestamp, None, raw, headers))
+            partition.append(Record(*place, len(partition), timestamp, key, raw, headers))
 
 
 @final

@@ -130,15 +130,17 @@ def test_two_halts_keep_the_messages_until_the_probe() -> None:
     first = patient.answer(Halt(WRONG), job(1))
     second = patient.answer(Halt(WRONG), job(2))
     assert isinstance(first, Scheduled)
-    assert second == Scheduled(patient.now + 30, WRONG)
     assert patient.closed is By.HALT
+    # The gate keeps them, and whatever opens it lets them go.
+    assert second == Scheduled(patient.now + 1, WRONG)
+    assert patient.gates.closed_until(By.HALT) == patient.now + 30
 
 
 def test_a_halted_message_is_due_before_it_expires() -> None:
     patient = Patient()
     patient.answer(Halt(WRONG), job(1))
-    settlement = patient.answer(Halt(WRONG), job(2, expires_at=patient.now + 10))
-    assert settlement == Scheduled(patient.now + 10, WRONG)
+    settlement = patient.answer(Halt(WRONG), job(2, expires_at=patient.now + 0.5))
+    assert settlement == Scheduled(patient.now + 0.5, WRONG)
 
 
 def test_a_delivery_that_halts_after_another_worked_is_dead() -> None:
