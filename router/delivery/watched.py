@@ -9,7 +9,10 @@ from typing import TypeVar, final
 from router.clock import Clock
 from router.ledger import (
     Claim,
+    Done,
     Fact,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerDown,
@@ -126,6 +129,12 @@ class WatchedLedger:
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         return await self._write("settle", self._ledger.settle(settlements))
+
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        return await self._write("join", self._ledger.join(joins))
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        return await self._read("members", self._ledger.members(digests))
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None

@@ -3,6 +3,7 @@
 from router.kinds import Kinds
 from router.ledger._codes import CODES
 from router.ledger._contract import (
+    UNSEEN,
     Behind,
     Cancelled,
     Claim,
@@ -11,6 +12,8 @@ from router.ledger._contract import (
     Fact,
     Granted,
     Held,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerConfig,
@@ -34,6 +37,7 @@ KINDS = Kinds("router.ledger", "LEDGER")
 __all__ = [
     "CODES",
     "KINDS",
+    "UNSEEN",
     "Behind",
     "Cancelled",
     "Claim",
@@ -42,6 +46,8 @@ __all__ = [
     "Fact",
     "Granted",
     "Held",
+    "Join",
+    "Joined",
     "Kind",
     "Ledger",
     "LedgerConfig",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -72,8 +72,10 @@ class Row:
         family: 16 bytes shared by all deliveries of one event, step and recipient
             (a person's devices); what waiting rows wait on.
         wait_on: The family whose end a waiting row awaits.
-        waits_for: How many more failures of that family start it.
-        starts_on: The causes that start a waiting row, as ``Settle.causes`` names them.
+        waits_for: How many more failures of that family start it; of a digest's row, how many
+            members it has.
+        starts_on: The causes that start a waiting row, as ``Settle.causes`` names them. One that
+            names ``unseen`` outlives the delivery of what it waits on, until its own ``due``.
         order_scope, seq: With ``ordering: key``: only the lowest open ``seq`` of a scope may run.
         cancel_scope: The fact scope whose mark cancels it.
         event_time: Seconds since the epoch.
@@ -84,6 +86,7 @@ class Row:
             kept for dead rows (replay).
         updated: When it last changed.
         doubtful: An earlier claim ended without an outcome; stays until an outcome is written.
+        rank: What goes first among the due rows of a sink: 0 urgent, 1 normal, 2 bulk.
     """
 
     key: bytes
@@ -111,6 +114,7 @@ class Row:
     blob: bytes | None = None
     updated: float = 0.0
     doubtful: bool = False
+    rank: int = 1
 
 
 # Claims --------------------------------------------------------------------------------------
@@ -169,6 +173,9 @@ Claim: TypeAlias = Granted | Doubtful | Held | Done | Behind | Cancelled
 
 Waiters = Literal["keep", "start", "drop"]
 
+UNSEEN: Final = "unseen"
+"""In ``Row.starts_on``: it starts at its ``due`` even where what it waits on was delivered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settle:
@@ -188,9 +195,13 @@ class Settle:
         waiters: What this does to rows in state ``waiting`` on the stored row's family, once
             ``follow_ups`` are in: ``keep`` nothing, ``start`` counts one failure of those whose
             ``starts_on`` shares a cause with ``causes``, and at zero schedules them at once (the
-            others are dropped), ``drop`` makes them ``suppressed`` (``not_needed``), and with them
-            those that wait on them in turn.
+            others are dropped), ``drop`` makes them ``suppressed``. Neither drops a row whose
+            ``starts_on`` names ``unseen``: it stays, waiting for its own ``due``. Whatever waits
+            on a row that is dropped goes with it, in turn, ``unseen`` or not: what was never sent
+            can't be seen.
         causes: Why the row failed, for ``start``.
+        dropped_as: With ``drop``, the reason that the dropped rows get (None: ``not_needed``, as
+            with ``start``).
         follow_ups: Rows inserted in the same transaction if this settlement is written and their
             key is new: dead letters, feedback, waiting fallbacks. The fallback of several devices
             goes with each one's settlement: the first inserts it, and each acts on it.
@@ -200,6 +211,7 @@ class Settle:
     waiters: Waiters = "keep"
     causes: tuple[str, ...] = ()
     follow_ups: tuple[Row, ...] = ()
+    dropped_as: Reason | None = None
 
 
 class Settled(StrEnum):
@@ -208,6 +220,56 @@ class Settled(StrEnum):
     OK = "ok"
     SAME = "same"
     STALE = "stale"
+
+
+# Digests -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Asks for a member's place in the open digest of a scope, or opens one.
+
+    Attributes:
+        scope: Whose digest: one string for route, person and key.
+        key: 16 bytes: of the digest's row, if this member opens it (derived from the member's
+            key). Should a row of that key be there already, the next free number is taken.
+        member: The member's row, as it shall wait (state ``waiting``, with a blob); the ledger
+            fills ``wait_on`` with the digest's key.
+        sink: Of the digest's row: the internal sink that flushes digests.
+        window: Seconds after its opening at which a digest closes.
+        most: So many members close it at once.
+        extend: Each further member moves the end to ``window`` seconds from now ...
+        at_most: ... but never beyond so many seconds after the opening (None: no bound; only with
+            ``extend``).
+        blob: What the digest's row keeps.
+    """
+
+    scope: str
+    key: bytes
+    member: Row
+    sink: str
+    window: float
+    most: int
+    extend: bool = False
+    at_most: float | None = None
+    blob: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A member has its place.
+
+    Attributes:
+        digest: The key of the digest that has it.
+        members: How many the digest has.
+        closes_at: When the digest closes, or closed (seconds since the epoch).
+        is_new: The member was put there by this call.
+    """
+
+    digest: bytes
+    members: int
+    closes_at: float
+    is_new: bool
 
 
 # Facts ---------------------------------------------------------------------------------------
@@ -333,6 +395,22 @@ class Ledger(Protocol):
         """Writes outcomes and their follow-ups, all of the call in one transaction."""
         ...
 
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        """Puts members into digests, all of the call in one transaction.
+
+        A member that waits in a digest already is told which; one whose row stands otherwise is
+        ``Done``. A new member is inserted ``waiting`` on the scope's open digest, or on one that
+        it opens: a row of kind ``digest``, ``scheduled`` for its end, with its own key as family,
+        its opening as ``first_at`` and the number of members as ``waits_for``. A digest is open
+        until its ``due`` has come, it has ``most`` members, or ``due`` has claimed it; then it is
+        closed for ever. No ``start`` starts a member; ``Settle.waiters`` of the digest drops it.
+        """
+        ...
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        """The waiting members of each digest with their messages, by (event_time, key)."""
+        ...
+
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
     ) -> Sequence[Row]:
@@ -340,10 +418,10 @@ class Ledger(Protocol):
 
         Scheduled rows whose ``due`` has passed, waiting rows whose ``due`` has passed, claimed
         rows with a blob whose lease has ended (their row's state says ``claimed``: in doubt; one
-        without a blob is left to its record, which is not committed, and to ``claim``) — the
-        longest due first, heads only within an order scope, cancelled ones included (the caller's
-        gate decides). Rows come back claimed, with their new epoch and lease, their ``state`` as
-        it was before, and their blob.
+        without a blob is left to its record, which is not committed, and to ``claim``) — of each
+        sink the lowest ``rank`` first, then the longest due; heads only within an order scope,
+        cancelled ones included (the caller's gate decides). Rows come back claimed, with their
+        new epoch and lease, their ``state`` as it was before, and their blob.
         """
         ...
 

@@ -21,7 +21,7 @@ class Store:
 
     Attributes:
         ready: When each row that ``due`` may hand out becomes ready.
-        heaps: By sink; entries that ``ready`` no longer confirms are skipped when met.
+        heaps: By sink and rank; entries that ``ready`` no longer confirms are skipped when met.
         scopes: Open rows of each order scope as (seq, number, key), lowest first.
         waiting: Keys of waiting rows by the family they wait on.
     """
@@ -32,7 +32,9 @@ class Store:
     )
     progress: dict[ProgressKey, int] = field(default_factory=dict[ProgressKey, int])
     ready: dict[bytes, float] = field(default_factory=dict[bytes, float])
-    heaps: dict[str, list[Entry]] = field(default_factory=dict[str, list[Entry]])
+    heaps: dict[tuple[str, int], list[Entry]] = field(
+        default_factory=dict[tuple[str, int], list[Entry]]
+    )
     scopes: dict[str, list[tuple[int, int, bytes]]] = field(
         default_factory=dict[str, list[tuple[int, int, bytes]]]
     )
@@ -78,16 +80,35 @@ class Store:
         open_rows = self.scopes.get(row.order_scope)
         return bool(open_rows) and open_rows[0][0] < row.seq
 
+    def pointed(self, scope: str) -> bytes | None:
+        fact = self.facts.get(rules.DIGEST_PREFIX + scope, {}).get("")
+        return None if fact is None else fact.blob
+
+    def point(self, scope: str, digest: Row) -> None:
+        """Names the digest that took a scope's last member, until it closes."""
+        fact = rules.pointer(scope, digest)
+        self.facts[fact.scope][fact.member] = fact
+
     def pop_ready(
         self, sink: str, limit: int, now: float, kinds: Sequence[Kind] | None
+    ) -> list[tuple[int, Entry]]:
+        """At most ``limit`` rows of a sink that are ready, with their ranks; the caller claims
+        each of them."""
+        found: list[tuple[int, Entry]] = []
+        for rank in rules.RANKS:
+            left = limit - len(found)
+            found += [(rank, entry) for entry in self._pop((sink, rank), left, now, kinds)]
+        return found
+
+    def _pop(
+        self, lane: tuple[str, int], limit: int, now: float, kinds: Sequence[Kind] | None
     ) -> list[Entry]:
-        """At most ``limit`` rows of a sink that are ready; the caller claims each of them."""
-        heap = self.heaps.get(sink, [])
+        heap = self.heaps.get(lane, [])
         found: list[Entry] = []
         others: list[Entry] = []
         while heap and heap[0][0] <= now and len(found) < limit:
             entry = heapq.heappop(heap)
-            if not self._confirms(sink, entry):
+            if not self._confirms(lane, entry):
                 continue
             if kinds is None or self.rows[entry[2]].kind in kinds:
                 found.append(entry)
@@ -100,17 +121,21 @@ class Store:
 
     def next_ready(self, sink: str) -> float | None:
         """When the sink's next row becomes ready."""
-        heap = self.heaps.get(sink, [])
-        while heap and not self._confirms(sink, heap[0]):
+        times = (self._next_of((sink, rank)) for rank in rules.RANKS)
+        return min((at for at in times if at is not None), default=None)
+
+    def _next_of(self, lane: tuple[str, int]) -> float | None:
+        heap = self.heaps.get(lane, [])
+        while heap and not self._confirms(lane, heap[0]):
             heapq.heappop(heap)
         return heap[0][0] if heap else None
 
-    def _confirms(self, sink: str, entry: Entry) -> bool:
+    def _confirms(self, lane: tuple[str, int], entry: Entry) -> bool:
         at, number, key = entry
         return (
             self.ready.get(key) == at
             and self._numbers[key] == number
-            and self.rows[key].sink == sink
+            and (self.rows[key].sink, self.rows[key].rank) == lane
         )
 
     def _refresh(self, key: bytes) -> None:
@@ -120,7 +145,8 @@ class Store:
             self.ready.pop(key, None)
         else:
             self.ready[key] = at
-            heapq.heappush(self.heaps.setdefault(row.sink, []), (at, self._numbers[key], key))
+            heap = self.heaps.setdefault((row.sink, row.rank), [])
+            heapq.heappush(heap, (at, self._numbers[key], key))
 
     def _reorder(self, old: Row | None, new: Row | None) -> None:
         """Keeps the order scope of a row that was opened or closed, and who heads it."""

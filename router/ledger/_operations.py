@@ -15,11 +15,15 @@ from router.ledger._contract import (
     Fact,
     Granted,
     Held,
+    Join,
+    Joined,
+    Kind,
     Row,
     Settle,
     Settled,
     State,
 )
+from router.messages import Reason
 
 
 class Rows(Protocol):
@@ -35,6 +39,18 @@ class Rows(Protocol):
     def waiting_on(self, family: bytes) -> Sequence[Row]:
         """The rows in state ``waiting`` on a family, as they stand now."""
         ...
+
+
+class Digests(Protocol):
+    """Every row that a call of ``join`` may touch, and which digest took a scope's last member."""
+
+    def get(self, key: bytes) -> Row | None: ...
+    def put(self, row: Row) -> None: ...
+    def pointed(self, scope: str) -> bytes | None:
+        """The key of the digest's row, which need not be there any more."""
+        ...
+
+    def point(self, scope: str, digest: Row) -> None: ...
 
 
 Marks = Callable[[str], Iterable[Fact]]
@@ -90,14 +106,57 @@ def _settle(rows: Rows, settlement: Settle, now: float) -> Settled:
 
 
 def _wake(rows: Rows, family: bytes, settlement: Settle, now: float) -> None:
-    dropped: list[bytes] = []
+    gone: list[Row] = []
     for waiting in rows.waiting_on(family):
         row = rules.woken(waiting, settlement, now)
-        rows.put(row)
-        if row.state.is_final and row.family is not None:
-            dropped.append(row.family)
-    for next_family in dropped:
-        _wake(rows, next_family, rules.dropping(settlement), now)
+        if row is not waiting:
+            rows.put(row)
+        if row.state.is_final:
+            gone.append(row)
+    _drop_waiting(rows, gone, rules.drop_reason(settlement), now)
+
+
+def _drop_waiting(rows: Rows, gone: Sequence[Row], reason: Reason, now: float) -> None:
+    """Ends whatever waits on rows that were dropped, and what waits on that."""
+    for row in gone:
+        if row.family is not None:
+            followers = [rules.dropped(f, reason, now) for f in rows.waiting_on(row.family)]
+            for follower in followers:
+                rows.put(follower)
+            _drop_waiting(rows, followers, reason, now)
+
+
+def join(rows: Digests, joins: Sequence[Join], now: float) -> list[Joined | Done]:
+    return [_join(rows, join, now) for join in joins]
+
+
+def _join(rows: Digests, join: Join, now: float) -> Joined | Done:
+    stored = rows.get(join.member.key)
+    if stored is not None:
+        return _joined_before(rows, stored, join.member)
+    known = rows.pointed(join.scope)
+    digest = None if known is None else rows.get(known)
+    if digest is None or not rules.takes_members(digest, join.most, now):
+        digest = rules.opened(join, _free_key(rows, join.key), now)
+    digest = rules.with_member(digest, join, now)
+    rows.put(digest)
+    rows.put(rules.member(join, digest.key, now))
+    rows.point(join.scope, digest)
+    return rules.joined(digest, is_new=True)
+
+
+def _joined_before(rows: Digests, stored: Row, member: Row) -> Joined | Done:
+    if stored.state is State.WAITING and stored.wait_on is not None:
+        digest = rows.get(stored.wait_on)
+        if digest is not None and digest.kind is Kind.DIGEST:
+            return rules.joined(digest, is_new=False)
+    return Done(stored.state, rules.is_other_event(stored.event_hash, member.event_hash))
+
+
+def _free_key(rows: Digests, key: bytes) -> bytes:
+    while rows.get(key) is not None:
+        key = rules.next_key(key)
+    return key
 
 
 def release(rows: Rows, claims: Sequence[tuple[bytes, int]], owner: str, now: float) -> None:

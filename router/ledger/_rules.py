@@ -5,43 +5,68 @@ A ledger loads what a call touches, asks these, and writes; how it loads and wri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from router.ledger._contract import Fact, Row, Settle, Settled, State
+from router.ledger._contract import UNSEEN, Fact, Join, Joined, Kind, Row, Settle, Settled, State
 from router.messages import Reason
 
 NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
 CANCEL_PREFIX = "cancel:"
+DIGEST_PREFIX = "digest:"
 RATE_PREFIX = "rate:"
 GRANTED, REFUSED = "granted", "refused"
+RANKS = (0, 1, 2)
 
 
 # Rows ----------------------------------------------------------------------------------------
 
 
 def woken(row: Row, settlement: Settle, now: float) -> Row:
-    """A waiting row after a settlement of what it waits on."""
-    if settlement.waiters == "drop":
-        return _not_needed(row, now)
-    return _after_failure(row, settlement.causes, now)
+    """A waiting row after a settlement of what it waits on; the same where that leaves it."""
+    if settlement.waiters == "start" and any(c in settlement.causes for c in row.starts_on):
+        return _after_failure(row, now)
+    if UNSEEN in row.starts_on:
+        return row
+    return dropped(row, drop_reason(settlement), now)
 
 
-def dropping(settlement: Settle) -> Settle:
-    """What a waiting row that is not needed does to those that wait on it in turn."""
-    return replace(settlement, waiters="drop", causes=())
+def drop_reason(settlement: Settle) -> Reason:
+    """Why the rows that a settlement drops end."""
+    if settlement.waiters == "drop" and settlement.dropped_as is not None:
+        return settlement.dropped_as
+    return NOT_NEEDED
+
+
+def dropped(row: Row, reason: Reason, now: float) -> Row:
+    """A waiting row that is not to start any more."""
+    return replace(row, state=State.SUPPRESSED, due=None, blob=None, reason=reason, updated=now)
 
 
 def check_settlements(settlements: Iterable[Settle]) -> None:
     """Refuses what would leave a row that nothing ever picks up.
 
     Raises:
-        ValueError: a settlement or follow-up is in state ``claimed``.
+        ValueError: a settlement or follow-up is in state ``claimed``, or has no known rank.
     """
     for settlement in settlements:
         for row in (settlement.row, *settlement.follow_ups):
             if row.state is State.CLAIMED:
                 raise ValueError("a settlement concludes a claim; it can't write one")
+            _check_rank(row)
+
+
+def check_ranks(rows: Iterable[Row]) -> None:
+    """Raises:
+    ValueError: a row has a rank in which ``due`` looks for none.
+    """
+    for row in rows:
+        _check_rank(row)
+
+
+def _check_rank(row: Row) -> None:
+    if row.rank not in RANKS:
+        raise ValueError(f"{row.rank} is no rank; there are {RANKS}")
 
 
 def settled(state: State | None, epoch: int, new_state: State, new_epoch: int) -> Settled:
@@ -103,18 +128,8 @@ def at_rest(
     return now if due is None and state is State.SCHEDULED else due, blob
 
 
-def _not_needed(row: Row, now: float) -> Row:
-    """A waiting row whose primary was delivered."""
-    return replace(row, state=State.SUPPRESSED, due=None, blob=None, reason=NOT_NEEDED, updated=now)
-
-
-def _after_failure(row: Row, causes: Collection[str], now: float) -> Row:
-    """A waiting row after one more failure of what it waits on.
-
-    The last failure starts it; one for a cause that it doesn't stand in for ends it.
-    """
-    if not any(cause in causes for cause in row.starts_on):
-        return _not_needed(row, now)
+def _after_failure(row: Row, now: float) -> Row:
+    """A waiting row after one more failure of what it waits on; the last one starts it."""
     if row.waits_for > 1:
         return replace(row, waits_for=row.waits_for - 1, updated=now)
     return replace(row, state=State.SCHEDULED, waits_for=0, due=now, updated=now)
@@ -189,6 +204,88 @@ def rescheduled(row: Row, due: float, now: float) -> Row | None:
         reason=None,
         updated=now,
     )
+
+
+# Digests -------------------------------------------------------------------------------------
+
+
+def takes_members(digest: Row, most: int, now: float) -> bool:
+    """Whether a digest's row is open for one more."""
+    return (
+        digest.kind is Kind.DIGEST
+        and digest.state is State.SCHEDULED
+        and digest.epoch == 0
+        and digest.due is not None
+        and digest.due > now
+        and digest.waits_for < most
+    )
+
+
+def opened(join: Join, key: bytes, now: float) -> Row:
+    """The row of the digest that a member opens, before it is in."""
+    return Row(
+        key=key,
+        kind=Kind.DIGEST,
+        state=State.SCHEDULED,
+        sink=join.sink,
+        due=now + join.window,
+        first_at=now,
+        family=key,
+        event_time=join.member.event_time,
+        blob=join.blob,
+        updated=now,
+        rank=join.member.rank,
+    )
+
+
+def with_member(digest: Row, join: Join, now: float) -> Row:
+    """A digest's row with one member more."""
+    members, due = digest.waits_for + 1, digest.due
+    if members >= join.most:
+        due = now
+    elif join.extend and due is not None and members > 1:
+        end = now + join.window
+        if join.at_most is not None and digest.first_at is not None:
+            end = min(end, digest.first_at + join.at_most)
+        due = max(due, end)
+    return replace(digest, waits_for=members, due=due, updated=now)
+
+
+def member(join: Join, digest: bytes, now: float) -> Row:
+    """A member's row as it waits."""
+    return inserted(
+        replace(
+            join.member,
+            state=State.WAITING,
+            epoch=0,
+            due=None,
+            wait_on=digest,
+            waits_for=0,
+            starts_on=(),
+        ),
+        now,
+    )
+
+
+def in_order(members: Iterable[Row]) -> list[Row]:
+    """The members of a digest as they are given."""
+    return sorted(members, key=lambda row: (row.event_time, row.key))
+
+
+def joined(digest: Row, *, is_new: bool) -> Joined:
+    """What a member is told of its digest; one that has ended has no ``due`` any more."""
+    closes_at = digest.updated if digest.due is None else digest.due
+    return Joined(digest.key, digest.waits_for, closes_at, is_new)
+
+
+def pointer(scope: str, digest: Row) -> Fact:
+    """The fact that names the digest which took a scope's last member, until it closes."""
+    return Fact(DIGEST_PREFIX + scope, "", until=digest.due, at=digest.updated, blob=digest.key)
+
+
+def next_key(key: bytes) -> bytes:
+    """The number after a key's."""
+    return ((int.from_bytes(key, "big") + 1) % (1 << 8 * len(key))).to_bytes(len(key), "big")
 
 
 # Facts ---------------------------------------------------------------------------------------

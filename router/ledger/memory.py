@@ -18,7 +18,10 @@ from router.ledger import _operations as operations
 from router.ledger import _rules as rules
 from router.ledger._contract import (
     Claim,
+    Done,
     Fact,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerConfig,
@@ -85,6 +88,7 @@ class MemoryLedger:
         return Verdict(granted, taken + granted)
 
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
+        rules.check_ranks(rows)
         now = self._clock.now()
         return operations.claim(self._store, rows, self._marks, self.owner, lease, now)
 
@@ -95,6 +99,13 @@ class MemoryLedger:
         rules.check_settlements(settlements)
         return operations.settle(self._store, settlements, self._clock.now())
 
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        rules.check_ranks(join.member for join in joins)
+        return operations.join(self._store, joins, self._clock.now())
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        return [rules.in_order(self._store.waiting_on(digest)) for digest in digests]
+
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
     ) -> Sequence[Row]:
@@ -104,7 +115,7 @@ class MemoryLedger:
             for sink, limit in wanted.items()
             for entry in self._store.pop_ready(sink, limit, now, kinds)
         ]
-        return [self._take_due(key, now + lease, now) for _, _, key in sorted(found)]
+        return [self._take_due(key, now + lease, now) for _, (_, _, key) in sorted(found)]
 
     def _take_due(self, key: bytes, lease_until: float, now: float) -> Row:
         row = self._store.rows[key]
@@ -211,7 +222,7 @@ class MemoryLedger:
     async def stats(self) -> Stats:
         now = self._clock.now()
         store = self._store
-        times = (store.next_ready(sink) for sink in list(store.heaps))
+        times = (store.next_ready(sink) for sink, _ in list(store.heaps))
         oldest = min((at for at in times if at is not None), default=None)
         return Stats(
             rows={key: count for key, count in store.counts.items() if count},

@@ -18,7 +18,10 @@ from router.clock import Clock
 from router.ledger import _rules as rules
 from router.ledger._contract import (
     Claim,
+    Done,
     Fact,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerConfig,
@@ -34,6 +37,7 @@ from router.ledger._contract import (
     Verdict,
 )
 from router.ledger._sqlite import deliveries, place, settling
+from router.ledger._sqlite import digests as digest_rows
 from router.ledger._sqlite import facts as fact_table
 from router.ledger._sqlite.reader import SqliteReader
 from router.ledger._sqlite.writer import Writer
@@ -90,11 +94,19 @@ class SqliteLedger:
         return await self._writer.run(fact_table.admit, asks)
 
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
+        rules.check_ranks(rows)
         return await self._writer.run(deliveries.claim, rows, self.owner, lease)
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
         return await self._writer.run(settling.settle, settlements)
+
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        rules.check_ranks(join.member for join in joins)
+        return await self._writer.run(digest_rows.join, joins)
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        return await self._writer.run(digest_rows.members, digests, writes=False)
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None

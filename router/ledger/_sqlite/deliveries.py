@@ -98,7 +98,15 @@ def _cancel_marks(tx: Transaction, rows: Sequence[Row]) -> Mapping[str, Sequence
 
 _DUE = f"""
     SELECT {COLUMNS}, ready, number FROM delivery INDEXED BY ready
-    WHERE sink = ? AND ready <= ? %s ORDER BY ready, number LIMIT ?
+    WHERE sink = ? AND rank = ? AND ready <= ? %s ORDER BY ready, number LIMIT ?
+"""
+_NEXT_DUE = """
+    SELECT min(at) FROM (
+        SELECT (
+            SELECT min(ready) FROM delivery INDEXED BY ready
+            WHERE sink = ?1 AND rank = ranks.rank AND ready IS NOT NULL
+        ) AS at FROM (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2) AS ranks
+    )
 """
 _HOLD = """
     UPDATE delivery SET
@@ -123,13 +131,16 @@ def _due(
 ) -> list[Row]:
     names = None if kinds is None else [kind.value for kind in kinds]
     sql = _DUE % ("" if names is None else f"AND kind IN ({', '.join('?' * len(names))})")
-    found = [
-        values
-        for sink, limit in sinks.items()
-        if limit > 0
-        for values in tx.db.execute(sql, (sink, tx.now, *(names or ()), limit))
-    ]
-    found.sort(key=lambda values: values[-2:])
+    found: list[tuple[Any, ...]] = []
+    for sink, limit in sinks.items():
+        left = limit
+        for rank in rules.RANKS:
+            if left > 0:
+                asked = (sink, rank, tx.now, *(names or ()), left)
+                found_of_rank = tx.db.execute(sql, asked).fetchall()
+                found += found_of_rank
+                left -= len(found_of_rank)
+    found.sort(key=lambda values: values[-3:])
     rows: list[Row] = []
     holds: list[tuple[Any, ...]] = []
     for values in found:
@@ -147,8 +158,7 @@ def _due(
 
 
 def next_due(tx: Transaction, sinks: Sequence[str]) -> Sequence[float | None]:
-    sql = "SELECT min(ready) FROM delivery INDEXED BY ready WHERE sink = ? AND ready IS NOT NULL"
-    return [tx.db.execute(sql, (sink,)).fetchone()[0] for sink in sinks]
+    return [tx.db.execute(_NEXT_DUE, (sink,)).fetchone()[0] for sink in sinks]
 
 
 def release(tx: Transaction, claims: Sequence[tuple[bytes, int]], owner: str) -> Sequence[None]:

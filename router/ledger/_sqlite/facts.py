@@ -25,12 +25,12 @@ def _admit(tx: Transaction, ask: Take) -> Verdict:
     (taken,) = tx.db.execute(
         _TAKEN, (ask.bucket, rules.GRANTED, tx.now - ask.window, tx.now)
     ).fetchone()
-    known = _fact(tx, ask.bucket, ask.member)
+    known = stored_fact(tx, ask.bucket, ask.member)
     if known is not None and rules.is_live(known.until, tx.now):
         return Verdict(known.value == rules.GRANTED, taken)
     granted = taken < ask.limit
     value = rules.GRANTED if granted else rules.REFUSED
-    _put(tx, Fact(ask.bucket, ask.member, value, until=tx.now + ask.window, at=tx.now))
+    put(tx, Fact(ask.bucket, ask.member, value, until=tx.now + ask.window, at=tx.now))
     return Verdict(granted, taken + granted)
 
 
@@ -49,8 +49,8 @@ def facts(tx: Transaction, scopes: Sequence[str]) -> list[list[Fact]]:
 def put_facts(tx: Transaction, new: Sequence[Fact]) -> Sequence[None]:
     for fact in new:
         is_mark = fact.scope.startswith(rules.CANCEL_PREFIX)
-        stored = _fact(tx, fact.scope, fact.member) if is_mark else None
-        _put(tx, rules.written(stored, fact, tx.now))
+        stored = stored_fact(tx, fact.scope, fact.member) if is_mark else None
+        put(tx, rules.written(stored, fact, tx.now))
     return [None] * len(new)
 
 
@@ -76,9 +76,9 @@ def take(tx: Transaction, asks: Sequence[tuple[str, int, float, float]]) -> Sequ
 
 
 def _take(tx: Transaction, scope: str, n: int, per_second: float, burst: float) -> float:
-    bucket = rules.Bucket.of(_fact(tx, scope, ""), burst, tx.now)
+    bucket = rules.Bucket.of(stored_fact(tx, scope, ""), burst, tx.now)
     left, wait = rules.take(bucket, n, per_second, burst, tx.now)
-    _put(tx, left.fact(scope, per_second, burst))
+    put(tx, left.fact(scope, per_second, burst))
     return wait
 
 
@@ -111,10 +111,10 @@ def purge_facts(tx: Transaction, limits: Sequence[int]) -> list[int]:
     return [tx.db.execute(sql, (tx.now, limit)).rowcount for limit in limits]
 
 
-def _fact(tx: Transaction, scope: str, member: str) -> Fact | None:
+def stored_fact(tx: Transaction, scope: str, member: str) -> Fact | None:
     values = tx.db.execute(_ONE, (scope, member)).fetchone()
     return None if values is None else Fact(*values)
 
 
-def _put(tx: Transaction, fact: Fact) -> None:
+def put(tx: Transaction, fact: Fact) -> None:
     tx.db.execute(_PUT, (fact.scope, fact.member, fact.value, fact.until, fact.at, fact.blob))

@@ -14,13 +14,15 @@ from router.messages import Reason
 COLUMNS = (
     "key, kind, state, sink, epoch, owner, lease_until, due, attempts, first_at, expires_at, "
     "family, wait_on, waits_for, starts_on, order_scope, seq, cancel_scope, event_time, "
-    "event_hash, position, reason, reason_text, blob, updated, doubtful"
+    "event_hash, position, reason, reason_text, blob, updated, doubtful, rank"
 )
 """What :func:`row_of` reads."""
 
+_COUNT_OF_COLUMNS = COLUMNS.count(",") + 1
+
 _INSERT = f"""
     INSERT INTO delivery ({COLUMNS}, ready, created)
-    VALUES ({", ".join("?" * 28)})
+    VALUES ({", ".join("?" * 29)})
 """
 _REWRITE = """
     UPDATE delivery SET
@@ -158,6 +160,7 @@ class Transaction:
             blob,
             self.now,
             doubtful,
+            row.rank,
             ready,
             self.now,
         )
@@ -165,7 +168,7 @@ class Transaction:
 
 def row_of(values: Sequence[Any]) -> Row:
     """The row from its ``COLUMNS``."""
-    fields = list(values[:26])
+    fields = list(values[:_COUNT_OF_COLUMNS])
     fields[1] = KINDS[fields[1]]
     fields[2] = STATES[fields[2]]
     starts_on, reason, text = fields[14], fields[21], fields.pop(22)

@@ -81,7 +81,14 @@ _V1 = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
+_V2 = (
+    "ALTER TABLE delivery ADD COLUMN rank INTEGER NOT NULL DEFAULT 1",
+    "DROP INDEX ready",
+    "CREATE INDEX ready ON delivery (sink, rank, ready) WHERE ready IS NOT NULL",
+)
+"""What is due goes by rank."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
 """What leads from each schema version to the next; the first makes an empty file version 1."""
 
 VERSION = len(MIGRATIONS)

@@ -9,6 +9,7 @@ from router.ledger import _rules as rules
 from router.ledger._contract import Row, Settle, Settled, State
 from router.ledger._sqlite.heads import Heads
 from router.ledger._sqlite.rows import COLUMNS, STATES, Transaction, row_of, select_in
+from router.messages import Reason
 
 _CONCLUDE = """
     UPDATE delivery SET
@@ -109,20 +110,34 @@ class _Settling:
         self._note(key, _Known(state, known.epoch, known.kind, sink, size, *known[5:]))
 
     def _wake(self, family: bytes | None, settlement: Settle) -> None:
+        now = self._tx.now
+        gone: list[Row] = []
+        for waiting in self._waiting_on(family):
+            row = rules.woken(waiting, settlement, now)
+            self._rewrite(waiting, row)
+            if row.state.is_final:
+                gone.append(row)
+        self._drop_waiting(gone, rules.drop_reason(settlement))
+
+    def _drop_waiting(self, gone: Sequence[Row], reason: Reason) -> None:
+        """Ends whatever waits on rows that were dropped, and what waits on that."""
+        for row in gone:
+            followers: list[Row] = []
+            for waiting in self._waiting_on(row.family):
+                followers.append(rules.dropped(waiting, reason, self._tx.now))
+                self._rewrite(waiting, followers[-1])
+            self._drop_waiting(followers, reason)
+
+    def _waiting_on(self, family: bytes | None) -> list[Row]:
         self._flush()
-        waiting = self._tx.db.execute(
-            f"SELECT {COLUMNS} FROM delivery WHERE state = 'waiting' AND wait_on = ?", (family,)
-        ).fetchall()
-        dropped: list[bytes | None] = []
-        for stored in map(row_of, waiting):
+        sql = f"SELECT {COLUMNS} FROM delivery WHERE state = 'waiting' AND wait_on = ?"
+        return [row_of(values) for values in self._tx.db.execute(sql, (family,))]
+
+    def _rewrite(self, stored: Row, row: Row) -> None:
+        if row is not stored:
             self._heads.touch(stored.order_scope, stored.seq)
-            new = rules.woken(stored, settlement, self._tx.now)
-            self._tx.rewrite(stored, new)
-            self._remember(new)
-            if new.state.is_final:
-                dropped.append(new.family)
-        for next_family in dropped:
-            self._wake(next_family, rules.dropping(settlement))
+            self._tx.rewrite(stored, row)
+            self._remember(row)
 
     def _remember(self, row: Row) -> None:
         self._note(
