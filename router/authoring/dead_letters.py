@@ -162,6 +162,7 @@ def found_to_dict(found: Found, *, with_original: bool) -> dict[str, Any]:
         "step": letter.step,
         "sink": letter.sink,
         "attempts": letter.attempts,
+        "replays": letter.hop,
         "delivery_key": letter.delivery_key.hex() if letter.delivery_key else None,
         "identity": letter.identity,
         "original": {
@@ -235,7 +236,7 @@ def replay_of(letter: DeadLetter, names: Mapping[str, str]) -> Outgoing | Skippe
         return Skipped("only the beginning of the original was kept")
     if letter.route is not None and letter.route not in names:
         return Skipped(f'there is no route "{letter.route}" any more')
-    record, hop = letter.record, 1
+    record, hop = letter.record, letter.hop + 1
     if record.header("router-replay-hop") is not None:
         unwrapped = unwrap_replay(record)
         if not isinstance(unwrapped, tuple):

@@ -61,6 +61,7 @@ def event_dead_letter_row(
         attempts=0,
         identity=identity,
         at=now,
+        hop=hop,
     )
     base = record_hash(record.position, record.timestamp)
     return _row(derived_key(base, f"dead:{hop}:{route or ''}:{member}"), letter, record.timestamp)

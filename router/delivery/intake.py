@@ -355,11 +355,13 @@ class Intake:
         if isinstance(decoded, Poison):
             plans.outcomes[record.topic, "poison"] += 1
             log.warning("a record can't be decoded: %s", decoded.reason.code)
-            return decoded
+            return replace(decoded, hop=replay.hop) if replay else decoded
         return Incoming(decoded, replay)
 
     def _bury(self, poison: Poison, ticket: Ticket, stage: str) -> None:
-        row = event_dead_letter_row(poison.record, poison.reason, self._clock.now(), stage=stage)
+        row = event_dead_letter_row(
+            poison.record, poison.reason, self._clock.now(), stage=stage, hop=poison.hop
+        )
         ticket.hold()
         self._settler.write(Settle(row), ticket)
 

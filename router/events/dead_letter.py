@@ -48,6 +48,7 @@ class DeadLetter:
         identity: The event's identity; None where it could not be decoded.
         at: Seconds since the epoch when it died.
         cut: None where the record is whole.
+        hop: How often the event had been replayed when it died.
     """
 
     record: Record
@@ -61,6 +62,7 @@ class DeadLetter:
     identity: str | None
     at: float
     cut: Cut | None = None
+    hop: int = 0
 
 
 class NotADeadLetter(ValueError):
@@ -195,6 +197,7 @@ _FACTS: Mapping[str, Callable[[DeadLetter, Cut | None], str]] = {
     "at": lambda letter, cut: repr(letter.at),
     "size": lambda letter, cut: str(cut.size) if cut else "",
     "sha256": lambda letter, cut: cut.sha256 if cut else "",
+    "hop": lambda letter, cut: str(letter.hop),
 }
 
 
@@ -221,4 +224,5 @@ def _from_facts(
         identity=facts["identity"] or None,
         at=float(facts["at"]),
         cut=Cut(int(facts["size"]), facts["sha256"]) if facts["size"] else None,
+        hop=int(facts["hop"] or 0),
     )

@@ -101,7 +101,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A record that can't become an event; it goes to dead letters and the partition moves on."""
+    """A record that can't become an event; it goes to dead letters and the partition moves on.
+
+    Attributes:
+        hop: How often it has been replayed.
+    """
 
     record: Record
     reason: Reason
+    hop: int = 0

@@ -94,3 +94,29 @@ async def test_an_event_that_could_not_be_rendered_is_replayed_under_mended_conf
             assert await place.states(project, Kind.DEAD_LETTER) == {State.DELIVERED: 1}
         (entry,) = box.record
         assert orjson.loads(entry.raw) == {"order": "o-1"}
+
+
+async def test_what_dies_again_in_each_replay_is_a_dead_letter_each_time(place: Place) -> None:
+    await place.create()
+    async with sandbox() as box:
+        route = order_route(per="recipient") | {"recipients": {"each": "data.id", "id": "item"}}
+        project = place.project(box, routes={"paid": route})
+        async with daemon(project) as running:
+            await place.publish([order(1), b"no json"])
+            for letters in (2, 4):
+                await _until_published(running, place, letters)
+                done = await _replay(project, "--all")
+                assert done.returncode == 0, done.stderr
+            await _until_published(running, place, 6)
+            found = [dict(letter.headers) for letter in await place.dead_letters(6)]
+        ends = sorted((facts["router-stage"], facts["router-hop"]) for facts in found)
+        stages = (b"decode", b"recipients")
+        assert ends == [(stage, hop) for stage in stages for hop in (b"0", b"1", b"2")]
+
+
+async def _until_published(running: Daemon, place: Place, count: int) -> None:
+    async def are_published() -> bool:
+        states = await place.states(running.project, Kind.DEAD_LETTER)
+        return states == {State.DELIVERED: count}
+
+    await eventually(are_published, f"{count} dead letters are published")

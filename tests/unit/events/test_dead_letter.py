@@ -69,6 +69,7 @@ LETTERS = st.builds(
     identity=st.none() | st.just("8:payments:1"),
     at=st.floats(0, 4e9),
     cut=st.none() | st.just(Cut(5, "ab")),
+    hop=st.integers(0, 8),
 )
 
 
