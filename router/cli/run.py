@@ -17,7 +17,7 @@ from router.config import Loaded, load_project
 from router.daemon import Daemon, Options
 from router.ledger import LedgerDown
 from router.problems import ConfigError
-from router.telemetry import Metrics, Redactor, secrets_in, setup_logs
+from router.telemetry import Metrics, Redactor, people_hash, secrets_in, setup_logs
 
 log = logging.getLogger("router.daemon")
 
@@ -52,7 +52,8 @@ def command(
         show_problems(loaded.problems)
         raise click.exceptions.Exit(BAD_CONFIG)
     options = Options(accept_new_ledger, None if no_watch else watch_every, fault_point)
-    redactor = Redactor(secrets_in(loaded.project))
+    people = people_hash(loaded.project.logs.hash_key)
+    redactor = Redactor(secrets_in(loaded.project), people=people)
     metrics = Metrics(__version__)
     logs = setup_logs(loaded.project.logs, redactor=redactor, metrics=metrics, version=__version__)
     for problem in loaded.problems:

@@ -65,6 +65,12 @@ class LogSettings(Settings):
     level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity."
     )
+    hash_key: Secret | None = Field(
+        None,
+        description="Key of the hashes that stand for people: with the same one they are the same "
+        "in all replicas and after a restart. By default each process makes its own.",
+        examples=["${LOG_HASH_KEY}"],
+    )
 
 
 class DeadLetterSettings(Settings):

@@ -11,7 +11,13 @@ from router.telemetry.metrics import (
     SinkMetrics,
     TopicMetrics,
 )
-from router.telemetry.redaction import RecipientHash, Redactor, recipient_hash, secrets_in
+from router.telemetry.redaction import (
+    RecipientHash,
+    Redactor,
+    people_hash,
+    recipient_hash,
+    secrets_in,
+)
 
 __all__ = [
     "AUDIT",
@@ -29,6 +35,7 @@ __all__ = [
     "SinkMetrics",
     "TopicMetrics",
     "log",
+    "people_hash",
     "recipient_hash",
     "secrets_in",
     "setup_logs",

@@ -45,7 +45,12 @@ class RecipientHash:
 
 
 recipient_hash: Final = RecipientHash(secrets.token_bytes(32))
-"""With a key of this process alone; make another :class:`RecipientHash` from a configured key."""
+"""With a key of this process alone."""
+
+
+def people_hash(key: Secret | None) -> RecipientHash:
+    """With the configured key, or this process's own."""
+    return recipient_hash if key is None else RecipientHash(key.reveal().encode())
 
 
 @final
@@ -54,9 +59,15 @@ class Redactor:
 
     A last defence: nothing should get this far. Secrets shorter than six characters are not
     searched for, since they would blot out ordinary words.
+
+    Args:
+        people: Shows recipients' ids.
     """
 
-    def __init__(self, known: Iterable[Secret] = ()) -> None:
+    def __init__(
+        self, known: Iterable[Secret] = (), *, people: RecipientHash = recipient_hash
+    ) -> None:
+        self._people = people
         self._spellings: set[str] = set()
         self._known: re.Pattern[str] | None = None
         self.learn(known)
@@ -102,7 +113,7 @@ class Redactor:
         if name in _PRIVATE_FIELDS:
             return MASK
         if name in _RECIPIENT_FIELDS and isinstance(value, str) and not _HASH.fullmatch(value):
-            return recipient_hash(value)
+            return self._people(value)
         return self.value(value)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from router.telemetry import RecipientHash, Redactor, secrets_in
+from router.telemetry import RecipientHash, Redactor, people_hash, secrets_in
 from router.values import Secret
 
 
@@ -58,3 +58,11 @@ def test_a_recipient_field_shows_a_hash_once() -> None:
     hashed = redactor.fields({"recipient": "u-1"})["recipient"]
     assert hashed != "u-1"
     assert redactor.fields({"recipient": hashed})["recipient"] == hashed
+
+
+def test_a_configured_key_gives_each_process_the_same_hash_of_a_person() -> None:
+    shown = [
+        Redactor(people=people_hash(Secret("k"))).fields({"recipient": "u-1"}) for _ in range(2)
+    ]
+    assert shown[0] == shown[1] == {"recipient": RecipientHash(b"k")("u-1")}
+    assert Redactor(people=people_hash(None)).fields({"recipient": "u-1"}) != shown[0]
