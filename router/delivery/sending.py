@@ -224,12 +224,14 @@ class Workers:
             job.is_repeat = True
         elif isinstance(outcome, Retry):
             self._count.retry(outcome.reason.code)
+        who = {"recipient": job.recipient} if isinstance(outcome, Retry) and job.recipient else {}
+        told = {"route": job.route, "step": job.step, "attempt": job.attempts} | who
         log.log(
             logging.DEBUG if isinstance(outcome, Retry) else logging.WARNING,
             "sink %s: %s",
             self._gates.sink,
             outcome.reason,
-            extra={"router": {"route": job.route, "step": job.step, "attempt": job.attempts}},
+            extra={"router": told},
         )
 
     def end(self, job: Job, settlement: Settlement) -> None:
