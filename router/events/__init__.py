@@ -19,13 +19,14 @@ from router.events.feedback import (
     feedback_to_kafka,
     feedback_to_line,
 )
-from router.events.model import Event, Poison, Record, TopicPartition
+from router.events.model import Collected, Event, Poison, Record, TopicPartition
 from router.events.replay import Replay, unwrap_replay, wrap_replay
 from router.events.secret_fields import SecretField
 
 __all__ = [
     "POISON_CODES",
     "UNREADABLE_HEADER",
+    "Collected",
     "Cut",
     "DeadLetter",
     "DecodeConfig",

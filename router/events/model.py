@@ -69,6 +69,7 @@ class Event:
         headers: Record headers as text, the last of a name wins.
         identity: What makes two records the same event (delivery keys are built on it).
         record: The bytes it came from.
+        collected: Where it stands for several events that one message tells of: those events.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Event:
     headers: Mapping[str, str]
     identity: str
     record: Record = field(repr=False)
+    collected: Collected | None = field(default=None, repr=False)
 
     @property
     def topic(self) -> str:
@@ -97,6 +99,20 @@ class Event:
     def key(self) -> str | None:
         """The record's key as text; bytes that are not UTF-8 are shown with replacements."""
         return None if self.record.key is None else self.record.key.decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Events that a digest tells one person of.
+
+    Attributes:
+        count: How many there are.
+        events: The earliest of them in the order of their times, each with the ``item`` that names
+            the person in it.
+    """
+
+    count: int
+    events: tuple[tuple[Event, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """From matched events to deliveries, and from outcomes to settlements. Pure."""
 
+from router.planning.digest import MOST_SHOWN, Told, digest_event
 from router.planning.fan_out import ENDPOINT, GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, longest_quiet, step_hold
@@ -60,6 +61,7 @@ __all__ = [
     "ENDPOINT",
     "EXPIRED",
     "GONE",
+    "MOST_SHOWN",
     "NO_ENDPOINT",
     "OTHER_PLATFORM",
     "SHORTEST_MEMORY",
@@ -98,6 +100,7 @@ __all__ = [
     "Suppressed",
     "TableContent",
     "TemplateContent",
+    "Told",
     "TrackContent",
     "Waits",
     "backoff",
@@ -105,6 +108,7 @@ __all__ = [
     "conclude",
     "delivery_key",
     "derived_key",
+    "digest_event",
     "event_payload",
     "family_key",
     "fan_out",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.events import Event
+from router.events import Collected, Event
 from router.recipients import Recipient
 
 EVENT_FIELDS = (
@@ -23,10 +23,15 @@ EVENT_FIELDS = (
     "data",
 )
 RECIPIENT_FIELDS = ("id", "email", "name", "locale", "timezone", "attributes")
-FIELDS: Mapping[str, Collection[str]] = {"event": EVENT_FIELDS, "recipient": RECIPIENT_FIELDS}
+DIGEST_FIELDS = ("count", "events", "more", "first", "last")
+FIELDS: Mapping[str, Collection[str]] = {
+    "event": EVENT_FIELDS,
+    "recipient": RECIPIENT_FIELDS,
+    "digest": DIGEST_FIELDS,
+}
 """Names with fixed fields."""
 
-VIEW_NAMES = frozenset({"event", "data", "recipient", "item", "route", "now"})
+VIEW_NAMES = frozenset({"event", "data", "recipient", "item", "route", "now", "digest"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,30 @@ def event_mapping(event: Event) -> dict[str, Any]:
     return {name: getattr(event, name) for name in EVENT_FIELDS}
 
 
+def digest_mapping(view: View, collected: Collected) -> dict[str, Any]:
+    """A digest as templates read it: ``events`` are the earliest, ``more`` is how many there are
+    beside them, ``first`` the earliest and ``last`` the newest event."""
+    events = [_told(event, item) for event, item in collected.events]
+    last = _told(view.event, view.item)
+    return {
+        "count": collected.count,
+        "events": events,
+        "more": collected.count - len(events),
+        "first": events[0] if events else last,
+        "last": last,
+    }
+
+
+def _told(event: Event, item: Any) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "time": event.time,
+        "data": event.data,
+        "item": item,
+    }
+
+
 def context_of(view: View, names: Collection[str]) -> dict[str, Any]:
     """The view's values under those names that are wanted."""
     recipient = view.recipient
@@ -69,4 +98,7 @@ def context_of(view: View, names: Collection[str]) -> dict[str, Any]:
         context["recipient"] = (
             {name: getattr(recipient, name) for name in RECIPIENT_FIELDS} if recipient else None
         )
+    if "digest" in names:
+        collected = view.event.collected
+        context["digest"] = digest_mapping(view, collected) if collected else None
     return context

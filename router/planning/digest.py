@@ -1,0 +1,44 @@
+"""From the events that a digest has collected to the one event that tells of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from router.events import Collected, Event
+
+MOST_SHOWN: Final = 100
+"""So many events a template can go through; it knows the number of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event of a digest.
+
+    Attributes:
+        key: 16 bytes, of the member.
+        item: The element of ``each`` that names the person in this event, or None.
+    """
+
+    key: bytes
+    event: Event
+    item: Any = None
+
+
+def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
+    """The event that stands for a digest, and its item: the newest one, as the digest's own.
+
+    Its identity is the digest's, whichever of the members are left: a digest that is flushed
+    twice is told of once.
+
+    Args:
+        key: 16 bytes, of the digest.
+        members: At least one, in any order.
+    """
+    told = sorted(members, key=lambda member: (member.event.time, member.key))
+    newest = told[-1]
+    shown = tuple((member.event, member.item) for member in told[:MOST_SHOWN])
+    collected = Collected(len(told), shown)
+    event = replace(newest.event, identity=f"digest:{key.hex()}", collected=collected)
+    return event, newest.item
