@@ -18,7 +18,7 @@ from router import directories, ledger, sinks, sources
 from router.authoring.route_schema import ANALYTICS_FILE, ROUTE_DEFINITIONS, ROUTES_FILE
 from router.authoring.sample_schema import SAMPLE_FILE, people_schema
 from router.authoring.template_schema import TEMPLATE_FILE
-from router.config.sections import SETTINGS
+from router.config.sections import SETTINGS, UNDIVERTED
 from router.kinds import Kinds
 from router.messages import Channel
 
@@ -171,6 +171,14 @@ def _plain_sections() -> dict[str, Schema]:
         }
         for channel in Channel
     }
+    kinds = {
+        kind: {
+            "type": "string",
+            "description": f"Where messages to {kind} addresses go instead, before the channel's:"
+            " an address, or suppress.",
+        }
+        for kind in _address_kinds()
+    }
     return {
         "production": {
             "type": "boolean",
@@ -195,13 +203,19 @@ def _plain_sections() -> dict[str, Schema]:
         },
         "defaults": {"$ref": "#/$defs/defaults"},
         "divert": {
-            "description": "Sends real messages elsewhere, by channel.",
+            "description": "Sends real messages elsewhere, by channel or kind of address.",
             "type": "object",
-            "properties": channels,
+            "properties": kinds | channels,
             "additionalProperties": False,
-            "examples": [{"email": "qa@acme.io", "push": "suppress"}],
+            "examples": [{"email": "qa@acme.io", "telegram": "-1001555", "push": "suppress"}],
         },
     }
+
+
+def _address_kinds() -> list[str]:
+    """Kinds of address that the installed sinks send to and that can be diverted by themselves."""
+    loaded = [sinks.KINDS.load(name) for name in sinks.KINDS.usable()]
+    return sorted({kind.address_kind for kind in loaded} - UNDIVERTED)
 
 
 def _component(section: str, kinds: Kinds) -> Schema:

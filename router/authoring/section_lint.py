@@ -8,7 +8,7 @@ from dataclasses import replace
 from router.authoring.route_lint import warning
 from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
-from router.planning import TemplateContent
+from router.planning import Divert, TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
 
@@ -124,9 +124,10 @@ def _ledger(loaded: Loaded, project: Project) -> Iterator[Problem]:
 def _real_people(loaded: Loaded, project: Project) -> Iterator[Problem]:
     if project.production:
         return
-    diverted = project.divert.targets if project.divert else {}
+    divert = project.divert or Divert({})
     for name, facts in project.sink_facts.items():
-        if facts.is_real and facts.channel.is_personal and facts.channel not in diverted:
+        is_diverted = divert.covers(facts.channel, facts.address_kind)
+        if facts.is_real and facts.channel.is_personal and not is_diverted:
             message = (
                 f'sink "{name}" writes to real people, and this environment is not production:'
                 f" true; write divert: {{{facts.channel}: …}}, or real: false in the sink"

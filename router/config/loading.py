@@ -186,7 +186,7 @@ class _Load:
         directory = sections.directory()
         sinks, facts = sections.sinks()
         categories = sections.categories()
-        divert = sections.divert()
+        divert = sections.divert(facts.values())
         delivery = sections.settings("delivery", DeliverySettings)
         dead_letters = sections.settings("dead_letters", DeadLetterSettings)
         feedback = sections.feedback(sources)

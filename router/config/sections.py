@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from router.kinds import Kinds, UnknownKind
 from router.ledger import LedgerConfig
 from router.messages import Channel
 from router.nodes import Entry, Node
-from router.planning import Category, Divert, SinkFacts
+from router.planning import ENDPOINT, Category, Divert, SinkFacts
 from router.problems import Problems, did_you_mean
 from router.sinks import SinkConfig
 from router.sinks.by_platform import ByPlatformConfig
@@ -64,6 +64,9 @@ ROUTER_KEYS = (
     "divert",
     *SETTINGS,
 )
+
+UNDIVERTED = frozenset({"any", "device", "request", ENDPOINT})
+"""Kinds of address that are diverted by channel alone: they are no addresses of people."""
 
 TYPED_SECTIONS = ("production", "categories", "defaults", "divert", "include", "templates")
 """Sections without a model: an unquoted scalar is typed by what stands in for its variables."""
@@ -201,29 +204,35 @@ class Sections:
         categories.layer(layer.category, node.locate(["category"]), self.problems)
         return layer
 
-    def divert(self) -> Divert | None:
+    def divert(self, sinks: Iterable[SinkFacts]) -> Divert | None:
+        """Where messages go instead; keys are channels and the kinds of the sinks' addresses."""
         node = self.node.get("divert")
         if node is None:
             return None
         if not node.is_mapping:
-            message = f"divert must be a mapping of channels, not {a_kind(node)}"
+            message = f"divert must be a mapping of channels to addresses, not {a_kind(node)}"
             self.problems.error("S004", message, node.at)
             return None
         channels = [str(channel) for channel in Channel]
-        targets: dict[Channel, str | None] = {}
+        kinds = {"telegram", "max"} | {facts.address_kind for facts in sinks} - UNDIVERTED
+        known = [*channels, *sorted(kinds - set(channels))]
+        found: dict[str, str | None] = {}
         for key, entry in node.entries.items():
             value = entry.node.value
             if key.startswith("x-"):
                 continue
-            if key not in channels:
-                hint = did_you_mean(key, channels, "Channels")
+            if key not in known:
+                hint = did_you_mean(key, known, "Keys")
                 self.problems.error("S002", f'unknown key "{key}" in divert.{hint}', entry.key_at)
             elif not isinstance(value, str) or not value.strip():
                 message = f"divert.{key} must be an address in quotes, or suppress"
                 self.problems.error("S004", message, entry.node.at)
             else:
-                targets[Channel(key)] = None if value == "suppress" else str(value)
-        return Divert(targets)
+                found[key] = None if value == "suppress" else str(value)
+        return Divert(
+            {Channel(key): to for key, to in found.items() if key in channels},
+            {key: to for key, to in found.items() if key not in channels},
+        )
 
 
 def check_top_keys(node: Node, problems: Problems) -> None:

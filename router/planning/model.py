@@ -12,6 +12,7 @@ from router.messages import Channel, Reason, Target
 from router.planning.policies import (
     AT_ONCE,
     FREE,
+    Bypass,
     CancelOn,
     QuietHours,
     RoutePolicy,
@@ -49,12 +50,14 @@ class Category:
 
     Attributes:
         optional: People may opt out; mails of it carry unsubscribe headers.
+        bypass: What its notifications pass by.
     """
 
     name: str
     description: str
     owner: str | None = None
     optional: bool = True
+    bypass: frozenset[Bypass] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +278,23 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Divert:
-    """Where real messages go instead, by channel: an address, or None to suppress them."""
+    """Where real messages go instead: an address, or None to suppress them.
+
+    Attributes:
+        targets: By channel.
+        by_kind: By kind of address, such as ``telegram``; these come before the channel's.
+    """
 
     targets: Mapping[Channel, str | None]
+    by_kind: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+
+    def covers(self, channel: Channel, kind: str) -> bool:
+        """Whether messages of the channel to addresses of the kind go elsewhere, or nowhere."""
+        return kind in self.by_kind or channel in self.targets
+
+    def address(self, channel: Channel, kind: str) -> str | None:
+        """Where they go, if they are covered; None: nowhere."""
+        return self.by_kind[kind] if kind in self.by_kind else self.targets[channel]
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,13 +313,13 @@ def _fan_out(
 ) -> Iterator[Delivery]:
     found = fan_out(step, recipient, circumstances.gone, event_type=event.type)
     divert = circumstances.divert
-    is_elsewhere = divert is not None and step.channel in divert.targets
+    is_elsewhere = divert is not None and divert.covers(step.channel, step.address_kind)
     dislike = None if is_elsewhere else _dislike(route, step, recipient)
     if step.fallback_for is not None:
         found = found[:1] if dislike else _alive(found)
     is_diverted = False
     if divert is not None and is_elsewhere and found:
-        address = divert.targets[step.channel]
+        address = divert.address(step.channel, step.address_kind)
         if address is None:
             is_diverted = True
         else:

@@ -268,6 +268,13 @@ QUIET: dict[str, dict[str, Any]] = {
             "dev": "divert: {email: qa@example.com}\nsinks: {mail: {real: true}}\n",
         }
     },
+    "a diverted messenger": {
+        "overlays": {
+            "dev": 'divert: {telegram: "-1001"}\n'
+            "sinks: {mail: {type: telegram, token: !env TOKEN, real: true}}\n",
+        },
+        "more": {"templates/note/chat.html": "Total {{ total }}\n"},
+    },
     "plain text on this machine": {
         "overlays": {
             "dev": "sinks: {mail: {type: smtp, host: 127.0.0.1, from: a@example.com,"

@@ -293,7 +293,7 @@ def test_an_overlay_is_laid_over(root: Path) -> None:
     write(
         root / "config/env/dev.yaml",
         """
-        divert: {email: qa@acme.io, push: suppress}
+        divert: {email: qa@acme.io, push: suppress, telegram: "-1001", max: suppress}
         sinks:
           mail: {type: console, channel: email}
           partner: null
@@ -309,6 +309,7 @@ def test_an_overlay_is_laid_over(root: Path) -> None:
     assert set(found.sinks) == {"mail", "mobile", "ops", "crm", "product", "growth", "hook"}
     assert found.divert is not None
     assert found.divert.targets == {Channel.EMAIL: "qa@acme.io", Channel.PUSH: None}
+    assert found.divert.by_kind == {"telegram": "-1001", "max": None}
 
 
 def test_an_unknown_environment_is_a_problem(root: Path) -> None:

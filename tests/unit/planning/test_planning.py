@@ -214,6 +214,18 @@ def test_a_channel_diverted_to_nobody_is_suppressed_and_starts_no_fallback() -> 
     assert delivery.barred is DIVERTED
 
 
+def test_a_kind_of_address_is_diverted_before_its_channel() -> None:
+    divert = Divert({Channel.CHAT: "elsewhere"}, {"telegram": "-1001", "max": None})
+    telegram = step("telegram", address_kind="telegram", channel=Channel.CHAT)
+    other = step("max", address_kind="max", channel=Channel.CHAT)
+    matrix = step("matrix", address_kind="matrix", channel=Channel.CHAT)
+    who = person(telegram="7", max="8", attributes={"matrix": "@anna:example.org"})
+    first, second, third = planned(route(telegram, other, matrix), who, divert=divert).deliveries
+    assert first.target == Target("-1001", "telegram")
+    assert second.barred is DIVERTED
+    assert third.target == Target("elsewhere", "matrix")
+
+
 def test_who_has_no_address_is_unreachable_in_a_diverted_environment_too() -> None:
     divert = Divert({Channel.EMAIL: "dev@example.org"})
     (delivery,) = planned(route(step()), person(email=None), divert=divert).deliveries
