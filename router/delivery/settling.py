@@ -51,6 +51,7 @@ class Closing:
         route: Whose books its follow-ups go into.
         ticket: Holds a record's offset until it is written.
         job: The delivery that it ends; None for other rows.
+        members: Of a digest, keys of the rows that end with it.
         done: Called once it is written: True if by this, False if the row stood so already.
     """
 
@@ -59,6 +60,7 @@ class Closing:
     ticket: Ticket | None
     job: Job | None = None
     done: Callable[[bool], None] | None = None
+    members: tuple[bytes, ...] = ()
 
     @property
     def beside(self) -> list[bytes]:
@@ -66,7 +68,7 @@ class Closing:
         keys = [row.key for row in self.settle.follow_ups if row.kind is Kind.DELIVERY]
         if self.job is not None and self.settle.waiters != "keep":
             keys += self.job.waiting
-        return keys
+        return [*keys, *self.members]
 
     @property
     def all_keys(self) -> list[bytes]:
@@ -152,9 +154,15 @@ class Settler:
         *,
         route: str = "",
         done: Callable[[bool], None] | None = None,
+        members: tuple[bytes, ...] = (),
     ) -> None:
-        """Takes any other settlement; the ticket is released once it is written and durable."""
-        self._take(Closing(settle, route, ticket, done=done))
+        """Takes any other settlement; the ticket is released once it is written and durable.
+
+        Args:
+            route: Whose books the rows beside it go into.
+            members: Of a digest's row: the rows that it drops.
+        """
+        self._take(Closing(settle, route, ticket, done=done, members=members))
 
     def note(self, facts: Sequence[Fact]) -> None:
         """Takes facts to write, such as changed gates."""
