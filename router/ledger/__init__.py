@@ -3,6 +3,7 @@
 from router.kinds import Kinds
 from router.ledger._codes import CODES
 from router.ledger._contract import (
+    UNCLAIMED,
     UNSEEN,
     Behind,
     Cancelled,
@@ -37,6 +38,7 @@ KINDS = Kinds("router.ledger", "LEDGER")
 __all__ = [
     "CODES",
     "KINDS",
+    "UNCLAIMED",
     "UNSEEN",
     "Behind",
     "Cancelled",

@@ -173,6 +173,9 @@ Claim: TypeAlias = Granted | Doubtful | Held | Done | Behind | Cancelled
 
 Waiters = Literal["keep", "start", "drop"]
 
+UNCLAIMED: Final = -1
+"""As ``Settle.row.epoch``: an open row that nobody has ever claimed, and nothing else."""
+
 UNSEEN: Final = "unseen"
 """In ``Row.starts_on``: it starts at its ``due`` even where what it waits on was delivered."""
 
@@ -182,7 +185,8 @@ class Settle:
     """Writes what became of one row.
 
     A row that exists is updated only if ``row.epoch`` is its current epoch (0 means: never
-    claimed, insert it, or leave it be where it exists already); a stale ``delivered`` is written
+    claimed, insert it, or leave it be where it exists already; ``UNCLAIMED``: update it if it was
+    never claimed); a stale ``delivered`` is written
     all the same, unless the row is final or the epoch 0; any other stale outcome is ``STALE`` and
     writes nothing. A row that stands in ``row.state`` already, under the same epoch or finally,
     is ``SAME``: nothing is written, and no waiter counted twice.

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from router.ledger._contract import UNSEEN, Fact, Join, Joined, Kind, Row, Settle, Settled, State
+from router.ledger._contract import (
+    UNCLAIMED,
+    UNSEEN,
+    Fact,
+    Join,
+    Joined,
+    Kind,
+    Row,
+    Settle,
+    Settled,
+    State,
+)
 from router.messages import Reason
 
 NOT_NEEDED = Reason("not_needed", "the delivery it stood in for arrived")
@@ -77,9 +88,11 @@ def settled(state: State | None, epoch: int, new_state: State, new_epoch: int) -
         epoch: The stored row's epoch.
     """
     if state is None:
-        return Settled.OK
+        return Settled.STALE if new_epoch == UNCLAIMED else Settled.OK
     if state.is_final or new_epoch == 0:
         return Settled.SAME if state is new_state else Settled.STALE
+    if new_epoch == UNCLAIMED:
+        return Settled.OK if epoch == 0 else Settled.STALE
     if new_epoch != epoch:
         return Settled.OK if new_state is State.DELIVERED else Settled.STALE
     return Settled.SAME if state is new_state else Settled.OK

@@ -28,6 +28,8 @@ from router.ledger._contract import (
     Fact,
     Granted,
     Held,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerConfig,
@@ -60,6 +62,8 @@ from router.ledger._redis.rows import (
     from_store,
     or_false,
     packed,
+    packed_join,
+    packed_reason,
     progress_field,
     row_of,
     to_store,
@@ -275,6 +279,7 @@ class RedisLedger(RedisReader):
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
         if not rows:
             return ()
+        rules.check_ranks(rows)
         given = [packed(row) for row in rows]
         found = await self._store.run(
             DELIVERIES, "claim", rows=given, owner=to_store(self.owner), lease=lease
@@ -288,15 +293,32 @@ class RedisLedger(RedisReader):
         if not settlements:
             return ()
         given = [
-            [*packed(s.row), s.waiters, list(s.causes), [packed(row) for row in s.follow_ups]]
+            [
+                *packed(s.row),
+                s.waiters,
+                list(s.causes),
+                [packed(row) for row in s.follow_ups],
+                packed_reason(rules.drop_reason(s)),
+            ]
             for s in settlements
         ]
-        reason = rules.NOT_NEEDED
-        answers = await self._store.run(
-            DELIVERIES, "settle", settlements=given, not_needed=[reason.code, reason.text]
-        )
+        answers = await self._store.run(DELIVERIES, "settle", settlements=given)
         self._held.settled(settlements)
         return [_SETTLED[answer] for answer in answers]
+
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        rules.check_ranks(join.member for join in joins)
+        if not joins:
+            return ()
+        given = [packed_join(join) for join in joins]
+        answers = await self._store.run(DELIVERIES, "join", joins=given)
+        return [_joined_of(*answer) for answer in answers]
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        if not digests:
+            return ()
+        found = await self._store.run(DELIVERIES, "members", families=list(digests))
+        return [rules.in_order(map(row_of, of_digest)) for of_digest in found]
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
@@ -406,6 +428,13 @@ def _claim_of(kind: bytes, *given: Any) -> Claim:
             return Behind()
         case _:
             return Cancelled()
+
+
+def _joined_of(kind: bytes, *given: Any) -> Joined | Done:
+    if kind == b"done":
+        return Done(STATES[given[0]], given[1])
+    digest, members, closes_at, is_new = given
+    return Joined(digest, members, float(closes_at), is_new)
 
 
 def _in_order(found: Sequence[Any]) -> list[Fact]:

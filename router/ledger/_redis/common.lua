@@ -38,8 +38,43 @@ local function fact_of(scope, member)
   return stored and cmsgpack.unpack(stored)
 end
 
+-- Facts: `fact:SCOPE` is a hash of its members, `scopes` all scopes in order, `fact-ends` the
+-- facts that end, by when; `grants:SCOPE` the granted members of a bucket by when they were
+-- written, `grant-ends:SCOPE` the same by when they end.
+
 -- Fields of a fact.
 local VALUE, UNTIL, AT, BLOB = 1, 2, 3, 4
+local GRANTED, REFUSED = 'granted', 'refused'
+
+local function place(scope, member)
+  return cmsgpack.pack({scope, member})
+end
+
+local function put_grant(scope, member, fact)
+  local ends = fact[UNTIL] and number(fact[UNTIL]) or '+inf'
+  call('ZADD', prefix .. 'grants:' .. scope, number(fact[AT]), member)
+  call('ZADD', prefix .. 'grant-ends:' .. scope, ends, member)
+end
+
+local function drop_grant(scope, member)
+  call('ZREM', prefix .. 'grants:' .. scope, member)
+  call('ZREM', prefix .. 'grant-ends:' .. scope, member)
+end
+
+local function put_fact(scope, member, fact)
+  call('HSET', prefix .. 'fact:' .. scope, member, cmsgpack.pack(fact))
+  call('ZADD', prefix .. 'scopes', 0, scope)
+  if fact[UNTIL] then
+    call('ZADD', prefix .. 'fact-ends', number(fact[UNTIL]), place(scope, member))
+  else
+    call('ZREM', prefix .. 'fact-ends', place(scope, member))
+  end
+  if fact[VALUE] == GRANTED then
+    put_grant(scope, member, fact)
+  else
+    drop_grant(scope, member)
+  end
+end
 
 local operations = {}
 

@@ -1,5 +1,6 @@
 -- Rows: `row:KEY` is a row as MessagePack, `blob:KEY` its message. Beside them stand
---   ready:SINK    what may be handed out, by when; members sort like row numbers
+--   ready:SINK    what may be handed out, by when; members sort like row numbers. Urgent and bulk
+--                 rows have their own, ready0:SINK and ready2:SINK
 --   order:SCOPE   open rows of an order scope, by sequence
 --   waiting:KEY   keys of the rows that wait on a family
 --   open, dead    keys of open rows, and of dead ones, in order
@@ -10,9 +11,12 @@
 local KEY, KIND, STATE, SINK, EPOCH, OWNER, LEASE_UNTIL, DUE = 1, 2, 3, 4, 5, 6, 7, 8
 local ATTEMPTS, FIRST_AT, EXPIRES_AT, FAMILY, WAIT_ON, WAITS_FOR = 9, 10, 11, 12, 13, 14
 local STARTS_ON, ORDER_SCOPE, SEQ, CANCEL_SCOPE, EVENT_TIME, EVENT_HASH = 15, 16, 17, 18, 19, 20
-local REASON, REASON_TEXT, UPDATED, DOUBTFUL, SIZE, NUMBER = 22, 23, 24, 25, 26, 27
+local POSITION = 21
+local REASON, REASON_TEXT, UPDATED, DOUBTFUL, SIZE, NUMBER, RANK = 22, 23, 24, 25, 26, 27, 28
 
 local FINAL = {delivered = true, suppressed = true, dead = true}
+local RANKS = {0, 1, 2}
+local NORMAL = 1
 local CHUNK = 500
 
 local rows = {}      -- as stored, or as they stand by now; false: there is none
@@ -35,7 +39,7 @@ end
 
 local function copy(row)
   local new = {}
-  for i = 1, NUMBER do
+  for i = 1, RANK do
     new[i] = row[i]
   end
   return new
@@ -59,6 +63,15 @@ local function member(row)
   return string.format('%016x', row[NUMBER]) .. row[KEY]
 end
 
+local function lane(sink, rank)
+  return prefix .. 'ready' .. (rank == NORMAL and '' or rank) .. ':' .. sink
+end
+
+-- A row that was written before there were ranks has none.
+local function lane_of(row)
+  return lane(row[SINK], row[RANK] or NORMAL)
+end
+
 -- When the schedule may hand out a row that heads its order scope; nil: not by itself.
 local function ready_at(row)
   if row[STATE] == 'claimed' then
@@ -77,7 +90,7 @@ local function unindex(row)
     return
   end
   if ready_at(row) then
-    call('ZREM', prefix .. 'ready:' .. row[SINK], member(row))
+    call('ZREM', lane_of(row), member(row))
   end
   if row[STATE] == 'waiting' and row[WAIT_ON] then
     call('SREM', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
@@ -96,7 +109,7 @@ local function index(row)
   end
   local at = ready_at(row)
   if at and not is_ordered(row) then
-    call('ZADD', prefix .. 'ready:' .. row[SINK], number(at), member(row))
+    call('ZADD', lane_of(row), number(at), member(row))
   end
   if row[STATE] == 'waiting' and row[WAIT_ON] then
     call('SADD', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
@@ -163,9 +176,9 @@ local function mend_sequence(scope, seq, heads)
     local row = get(name:sub(17))
     local at = ready_at(row)
     if at and heads then
-      call('ZADD', prefix .. 'ready:' .. row[SINK], number(at), name)
+      call('ZADD', lane_of(row), number(at), name)
     else
-      call('ZREM', prefix .. 'ready:' .. row[SINK], name)
+      call('ZREM', lane_of(row), name)
     end
   end
 end
@@ -259,6 +272,12 @@ local function is_cancelled(row)
   return false
 end
 
+-- What is told of a row that stands already.
+local function done(stored, row)
+  local a, b = stored[EVENT_HASH], row[EVENT_HASH]
+  return {'done', stored[STATE], a ~= '' and b ~= '' and a ~= b}
+end
+
 local function claim(row, blob)
   local lease_until = now + given.lease
   local stored = get(row[KEY])
@@ -273,8 +292,7 @@ local function claim(row, blob)
     put(row, blob)
     return {'granted', 1}
   elseif stored[STATE] ~= 'claimed' then
-    local a, b = stored[EVENT_HASH], row[EVENT_HASH]
-    return {'done', stored[STATE], a ~= '' and b ~= '' and a ~= b}
+    return done(stored, row)
   elseif stored[LEASE_UNTIL] and stored[LEASE_UNTIL] > now then
     return {'held', stored[LEASE_UNTIL]}
   elseif is_behind(stored) then
@@ -294,12 +312,16 @@ end
 
 -- Settlements ----------------------------------------------------------------------------------
 
+local UNCLAIMED = -1
+
 local function settled(stored, row)
   local state = row[STATE]
   if not stored then
-    return 'ok'
+    return row[EPOCH] == UNCLAIMED and 'stale' or 'ok'
   elseif FINAL[stored[STATE]] or row[EPOCH] == 0 then
     return stored[STATE] == state and 'same' or 'stale'
+  elseif row[EPOCH] == UNCLAIMED then
+    return stored[EPOCH] == 0 and 'ok' or 'stale'
   elseif row[EPOCH] ~= stored[EPOCH] then
     return state == 'delivered' and 'ok' or 'stale'
   end
@@ -315,29 +337,50 @@ local function shares_cause(row, causes)
   return false
 end
 
-local function wake(family, starts, causes)
+local function drop_waiting(row, reason)
+  row[STATE], row[DUE], row[SIZE] = 'suppressed', false, false
+  row[REASON], row[REASON_TEXT] = reason[1], reason[2]
+  put(row)
+end
+
+-- Ends whatever waits on a family, and what waits on that.
+local function drop_followers(family, reason)
   local dropped = {}
   for _, key in ipairs(call('SMEMBERS', prefix .. 'waiting:' .. family)) do
     local row = copy(get(key))
     row[UPDATED] = now
-    if not starts or not shares_cause(row, causes) then
-      row[STATE], row[DUE], row[SIZE] = 'suppressed', false, false
-      row[REASON], row[REASON_TEXT] = given.not_needed[1], given.not_needed[2]
-      dropped[#dropped + 1] = row[FAMILY] or nil
-    elseif row[WAITS_FOR] > 1 then
-      row[WAITS_FOR] = row[WAITS_FOR] - 1
-    else
-      row[STATE], row[WAITS_FOR], row[DUE] = 'scheduled', 0, now
-    end
-    put(row)
+    drop_waiting(row, reason)
+    dropped[#dropped + 1] = row[FAMILY] or nil
   end
   for _, next_family in ipairs(dropped) do
-    wake(next_family, false)
+    drop_followers(next_family, reason)
+  end
+end
+
+local function wake(family, causes, reason)
+  local dropped = {}
+  for _, key in ipairs(call('SMEMBERS', prefix .. 'waiting:' .. family)) do
+    local row = copy(get(key))
+    row[UPDATED] = now
+    if causes and shares_cause(row, causes) then
+      if row[WAITS_FOR] > 1 then
+        row[WAITS_FOR] = row[WAITS_FOR] - 1
+      else
+        row[STATE], row[WAITS_FOR], row[DUE] = 'scheduled', 0, now
+      end
+      put(row)
+    elseif not shares_cause(row, {unseen = true}) then
+      drop_waiting(row, reason)
+      dropped[#dropped + 1] = row[FAMILY] or nil
+    end
+  end
+  for _, next_family in ipairs(dropped) do
+    drop_followers(next_family, reason)
   end
 end
 
 local function settle(settlement)
-  local row, blob, waiters, causes, follow_ups = unpack(settlement)
+  local row, blob, waiters, causes, follow_ups, drop_reason = unpack(settlement)
   local stored = get(row[KEY])
   local answer = settled(stored, row)
   if answer ~= 'ok' then
@@ -355,11 +398,11 @@ local function settle(settlement)
   end
   local family = get(row[KEY])[FAMILY]
   if waiters ~= 'keep' and family then
-    local named = {}
-    for _, cause in ipairs(causes) do
+    local named = waiters == 'start' and {}
+    for _, cause in ipairs(named and causes or {}) do
       named[cause] = true
     end
-    wake(family, waiters == 'start', named)
+    wake(family, named, drop_reason)
   end
   return answer
 end
@@ -374,24 +417,43 @@ end
 
 -- Schedule -------------------------------------------------------------------------------------
 
--- The keys of what is ready for a sink and of a wanted kind, as {time, member}.
-local function find_ready(found, sink, most, kinds)
+-- Whether a row stands where the schedule has it. A replica of an older version, which knows no
+-- ranks, may have left it elsewhere: then it is put where it belongs.
+local function is_in_place(row, lane, at, member)
+  local is_ready = row and ready_at(row) and not is_behind(row)
+  if is_ready and lane_of(row) == lane and ready_at(row) == at then
+    return true
+  end
+  call('ZREM', lane, member)
+  if is_ready then
+    call('ZADD', lane_of(row), number(ready_at(row)), member)
+  end
+  return false
+end
+
+-- At most so many of what is ready in a lane and of a wanted kind, added as {time, member, rank}.
+local function find_ready(found, sink, rank, most, kinds)
   local left, start = most, 0
+  local from = lane(sink, rank)
   while left > 0 do
     local ready = call(
-      'ZRANGE', prefix .. 'ready:' .. sink, '-inf', number(now), 'BYSCORE',
-      'LIMIT', start, left, 'WITHSCORES')
+      'ZRANGE', from, '-inf', number(now), 'BYSCORE', 'LIMIT', start, left, 'WITHSCORES')
     for i = 1, #ready, 2 do
-      if not kinds or kinds[get(ready[i]:sub(17))[KIND]] then
-        found[#found + 1] = {tonumber(ready[i + 1]), ready[i]}
+      local name, at = ready[i], tonumber(ready[i + 1])
+      local row = get(name:sub(17))
+      if not is_in_place(row, from, at, name) then
+        start = start - 1
+      elseif not kinds or kinds[row[KIND]] then
+        found[#found + 1] = {at, name, rank}
         left = left - 1
       end
     end
     start = start + #ready / 2
     if #ready == 0 then
-      return
+      break
     end
   end
+  return left
 end
 
 function operations.due()
@@ -404,9 +466,15 @@ function operations.due()
   end
   local found = {}
   for _, wanted in ipairs(given.wanted) do
-    find_ready(found, wanted[1], wanted[2], kinds)
+    local left = wanted[2]
+    for _, rank in ipairs(RANKS) do
+      left = find_ready(found, wanted[1], rank, left, kinds)
+    end
   end
   table.sort(found, function(a, b)
+    if a[3] ~= b[3] then
+      return a[3] < b[3]
+    end
     return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2])
   end)
   local taken = {}
@@ -424,9 +492,11 @@ end
 function operations.next_due()
   local first = false
   for _, sink in ipairs(given.sinks) do
-    local at = tonumber(call('ZRANGE', prefix .. 'ready:' .. sink, 0, 0, 'WITHSCORES')[2] or nil)
-    if at and (not first or at < first) then
-      first = at
+    for _, rank in ipairs(RANKS) do
+      local at = tonumber(call('ZRANGE', lane(sink, rank), 0, 0, 'WITHSCORES')[2] or nil)
+      if at and (not first or at < first) then
+        first = at
+      end
     end
   end
   return first

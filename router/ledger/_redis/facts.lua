@@ -1,27 +1,12 @@
--- Facts: `fact:SCOPE` is a hash of its members, `scopes` all scopes in order, `fact-ends` the
--- facts that end, by when. Progress: a hash.
+-- Facts, rates and progress (a hash).
 
-local GRANTED, REFUSED = 'granted', 'refused'
 local CHUNK = 1000
-
-local function place(scope, member)
-  return cmsgpack.pack({scope, member})
-end
-
-local function put(scope, member, fact)
-  call('HSET', prefix .. 'fact:' .. scope, member, cmsgpack.pack(fact))
-  call('ZADD', prefix .. 'scopes', 0, scope)
-  if fact[UNTIL] then
-    call('ZADD', prefix .. 'fact-ends', number(fact[UNTIL]), place(scope, member))
-  else
-    call('ZREM', prefix .. 'fact-ends', place(scope, member))
-  end
-end
 
 local function drop(scope, member)
   local scope_key = prefix .. 'fact:' .. scope
   local dropped = call('HDEL', scope_key, member)
   call('ZREM', prefix .. 'fact-ends', place(scope, member))
+  drop_grant(scope, member)
   if call('EXISTS', scope_key) == 0 then
     call('ZREM', prefix .. 'scopes', scope)
   end
@@ -71,7 +56,7 @@ function operations.put_facts()
         fact[UNTIL] = stored[UNTIL] and math.max(fact[UNTIL], stored[UNTIL])
       end
     end
-    put(scope, member, fact)
+    put_fact(scope, member, fact)
   end
 end
 
@@ -81,18 +66,25 @@ function operations.drop_facts()
   end
 end
 
+-- How many places of a bucket were granted within a window and have not ended.
+local function taken_of(bucket, window)
+  local grants, ends = prefix .. 'grants:' .. bucket, prefix .. 'grant-ends:' .. bucket
+  local ended
+  repeat
+    ended = call('ZRANGE', ends, '-inf', number(now), 'BYSCORE', 'LIMIT', 0, CHUNK)
+    if #ended > 0 then
+      call('ZREM', grants, unpack(ended))
+      call('ZREM', ends, unpack(ended))
+    end
+  until #ended < CHUNK
+  return call('ZCOUNT', grants, '(' .. number(now - window), '+inf')
+end
+
 function operations.admit()
   local verdicts = {}
   for i, ask in ipairs(given.asks) do
     local bucket, member, limit, window = ask[1], ask[2], ask[3], ask[4]
-    local taken = 0
-    local members = call('HVALS', prefix .. 'fact:' .. bucket)
-    for _, packed in ipairs(members) do
-      local fact = cmsgpack.unpack(packed)
-      if fact[VALUE] == GRANTED and fact[AT] > now - window and is_live(fact[UNTIL]) then
-        taken = taken + 1
-      end
-    end
+    local taken = taken_of(bucket, window)
     local stored = fact_of(bucket, member)
     local granted
     if stored and is_live(stored[UNTIL]) then
@@ -100,11 +92,27 @@ function operations.admit()
     else
       granted = taken < limit
       taken = granted and taken + 1 or taken
-      put(bucket, member, {granted and GRANTED or REFUSED, now + window, now, false})
+      put_fact(bucket, member, {granted and GRANTED or REFUSED, now + window, now, false})
     end
     verdicts[i] = {granted, taken}
   end
   return verdicts
+end
+
+-- Counts what was granted before grants were counted, a chunk of scopes; the last of them.
+function operations.adopt_grants()
+  local from = given.from and '(' .. given.from or '-'
+  local scopes = call('ZRANGE', prefix .. 'scopes', from, '+', 'BYLEX', 'LIMIT', 0, CHUNK)
+  for _, scope in ipairs(scopes) do
+    local members = call('HGETALL', prefix .. 'fact:' .. scope)
+    for i = 1, #members, 2 do
+      local fact = cmsgpack.unpack(members[i + 1])
+      if fact[VALUE] == GRANTED then
+        put_grant(scope, members[i], fact)
+      end
+    end
+  end
+  return scopes[#scopes] or false
 end
 
 function operations.take()
@@ -118,7 +126,7 @@ function operations.take()
   tokens = math.min(burst, tokens + math.max(0, now - at) * per_second) - n
   at = math.max(now, at)
   local full_at = at + math.max(0, burst - tokens) / per_second
-  put(scope, '', {number(tokens) .. ' ' .. number(at), full_at, at, false})
+  put_fact(scope, '', {number(tokens) .. ' ' .. number(at), full_at, at, false})
   return math.max(0, -tokens / per_second)
 end
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from router.ledger._contract import Fact, Kind, ProgressKey, Row, State
+from router.ledger._contract import Fact, Join, Kind, ProgressKey, Row, State
 from router.messages import Reason
 
 KINDS = {kind.value.encode(): kind for kind in Kind}
 STATES = {state.value.encode(): state for state in State}
 
-Packed = list[Any]
+_NORMAL = 1
+"""The rank of a row that was written before there were ranks."""
 
 
 def packed(row: Row) -> list[Any]:
@@ -45,8 +46,27 @@ def packed(row: Row) -> list[Any]:
         row.doubtful,
         None if blob is None else len(blob),
         0,
+        row.rank,
     ]
     return [[False if field is None else field for field in fields], or_false(blob)]
+
+
+def packed_join(join: Join) -> list[Any]:
+    return [
+        to_store(join.scope),
+        join.key,
+        *packed(join.member),
+        to_store(join.sink),
+        join.window,
+        join.most,
+        join.extend,
+        or_false(join.at_most),
+        join.blob,
+    ]
+
+
+def packed_reason(reason: Reason) -> list[bytes]:
+    return [to_store(reason.code), to_store(reason.text)]
 
 
 def row_of(answer: Sequence[Any]) -> Row:
@@ -80,6 +100,7 @@ def row_of(answer: Sequence[Any]) -> Row:
         doubtful,
         _,
         _,
+        *rank,
     ) = fields
     return Row(
         key=key,
@@ -107,6 +128,7 @@ def row_of(answer: Sequence[Any]) -> Row:
         blob=or_none(blob),
         updated=float(updated),
         doubtful=doubtful,
+        rank=rank[0] if rank else _NORMAL,
     )
 
 

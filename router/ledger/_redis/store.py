@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha1
@@ -20,14 +20,14 @@ from redis.backoff import NoBackoff
 
 from router.ledger import _redis
 from router.ledger._contract import LedgerDown
-from router.ledger._redis.rows import from_store
+from router.ledger._redis.rows import from_store, or_false
 from router.problems import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
 Time: TypeAlias = Callable[[], float]
 
-VERSION: Final = 1
+VERSION: Final = 2
 _LEAST_SERVER: Final = 7
 _OUTAGES: Final = (OSError, TimeoutError, failures.ConnectionError, failures.TimeoutError)
 _OUTAGES_BY_WORD: Final = (
@@ -62,8 +62,8 @@ _REFUSALS: Final = (
 )
 
 
-def _source(name: str) -> str:
-    parts = ("common.lua", name, "end.lua")
+def _source(names: Sequence[str]) -> str:
+    parts = ("common.lua", *names, "end.lua")
     return "\n".join(files(_redis).joinpath(part).read_text() for part in parts)
 
 
@@ -75,12 +75,12 @@ class Script:
     digest: str
 
     @classmethod
-    def of(cls, name: str) -> Script:
-        text = _source(name)
+    def of(cls, *names: str) -> Script:
+        text = _source(names)
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-DELIVERIES: Final = Script.of("deliveries.lua")
+DELIVERIES: Final = Script.of("deliveries.lua", "digests.lua")
 FACTS: Final = Script.of("facts.lua")
 
 
@@ -217,6 +217,19 @@ async def _enter(store: Store, client: Any, *, makes: bool) -> None:
         )
         raise ConfigError([Problem("E303", text)])
     store.uuid = _text(name)
+    if int(schema) < VERSION:
+        if not makes:
+            text = f"the ledger under {store.prefix} has schema {int(schema)}"
+            raise LedgerDown(f"{text}; `router run` migrates it")
+        await _migrate(store)
+
+
+async def _migrate(store: Store) -> None:
+    """Brings the store to this program's schema; safe to repeat, and while replicas run."""
+    last: bytes | None = None
+    while adopted := await store.run(FACTS, "adopt_grants", **{"from": or_false(last)}):
+        last = adopted
+    await store.command("HSET", f"{store.prefix}meta", "schema", VERSION)
 
 
 def _text(value: bytes | str) -> str:
