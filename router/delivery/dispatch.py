@@ -12,6 +12,7 @@ import anyio
 
 from router.clock import Clock
 from router.delivery.books import book_new
+from router.delivery.cancelling import late
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.fallbacks import unreachable_starts
 from router.delivery.input_rows import input_row
@@ -21,7 +22,7 @@ from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
 from router.delivery.stages import Stage, reached
 from router.events import Event, Replay
-from router.ledger import Row, Settle, State
+from router.ledger import Fact, Row, Settle, State
 from router.messages import Reason, Target
 from router.planning import (
     GONE,
@@ -113,6 +114,19 @@ class Dispatcher:
     def has_room(self) -> bool:
         """No lane is over its capacity, and the ledger takes outcomes."""
         return self.ledger.is_up and not any(lane.is_full for lane in self.lanes.values())
+
+    # Marks --------------------------------------------------------------------------------------
+
+    async def mark(self, marks: Sequence[Fact]) -> None:
+        """Writes what events end, and counts what they come too late for.
+
+        Raises:
+            LedgerDown: some may be written, some not; write them again.
+        """
+        await self.ledger.put_facts(marks)
+        for lane in [*self.lanes.values(), *self.retiring]:
+            if missed := late(lane.claimed, marks):
+                self._metrics.sink(lane.name).cancel_late(len(missed))
 
     # Plan ---------------------------------------------------------------------------------------
 

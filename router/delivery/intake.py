@@ -12,6 +12,7 @@ import anyio
 
 from router.clock import Clock
 from router.delivery.books import book_lost
+from router.delivery.cancelling import marks_of, merged
 from router.delivery.crash_marks import CrashMarks, WorkStage, claims_left
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
@@ -28,7 +29,7 @@ from router.events import (
     peek_type,
     unwrap_replay,
 )
-from router.ledger import LedgerDown, ProgressKey, Settle, State
+from router.ledger import Fact, LedgerDown, ProgressKey, Settle, State
 from router.messages import Reason
 from router.planning import Draft, Failure, Route, Ruleset, select
 from router.sources import CommitFailed, Source
@@ -91,12 +92,23 @@ class _Plans:
     Attributes:
         size: Roughly, how many deliveries it will come to.
         outcomes: What became of records, by topic.
+        marks: What the batch's events end.
+        marking: Tickets of these events.
     """
 
     rules: Ruleset
     works: list[Work] = field(default_factory=list[Work])
     size: int = 0
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    marks: list[Fact] = field(default_factory=list[Fact])
+    marking: list[Ticket] = field(default_factory=list[Ticket])
+
+    def mark(self, marks: Sequence[Fact], ticket: Ticket) -> None:
+        """Takes what an event ends; its record is not settled before that is written."""
+        if marks:
+            ticket.hold()
+            self.marks += marks
+            self.marking.append(ticket)
 
 
 Batch = tuple[Sequence[Record], list[Ticket]]
@@ -299,9 +311,13 @@ class Intake:
         incoming = self._decode(record, plans)
         reached(Stage.DECODED)
         if isinstance(incoming, Incoming):
-            routes = plans.rules.matching(incoming.event)
-            plans.outcomes[record.topic, "matched" if routes else "unmatched"] += 1
-            for route in routes:
+            interest = plans.rules.interest(incoming.event)
+            is_wanted = bool(interest.routes or interest.marks)
+            plans.outcomes[record.topic, "matched" if is_wanted else "unmatched"] += 1
+            if interest.marks:
+                now = self._clock.now()
+                plans.mark(marks_of(incoming.event, interest.marks, now), ticket)
+            for route in interest.routes:
                 if incoming.replay is None or _asks_for(incoming.replay, route.id):
                     self._metrics.route(route.id).matched()
                     await self._match(route, incoming, record, ticket, plans)
@@ -367,11 +383,21 @@ class Intake:
 
     async def _plan(self, plans: _Plans) -> None:
         """Plans work, insisting while the ledger is down: partitions pause meanwhile."""
+        await self._write_marks(plans)
         works, plans.works, plans.size = plans.works, [], 0
         if works:
             await self._insist(lambda: self._dispatcher.plan(works))
         while not self._dispatcher.has_room:
             await self._clock.sleep(0.02)
+
+    async def _write_marks(self, plans: _Plans) -> None:
+        """Before anything more of the batch is planned: what later records are, may be ended."""
+        tickets, plans.marking = plans.marking, []
+        marks, plans.marks = merged(plans.marks), []
+        if marks:
+            await self._insist(lambda: self._dispatcher.mark(marks))
+        for ticket in tickets:
+            ticket.release()
 
     async def _insist(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Repeats an operation until the ledger takes it."""

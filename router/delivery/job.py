@@ -57,6 +57,7 @@ class Job:
         primaries: Of a fallback: keys of the deliveries that it stands in for, all devices.
         after: Of a fallback: seconds that an unsettled primary is given from when it may go.
         is_unless: Of a fallback: the primary's delivery does not end it, only an event does.
+        is_past_marks: The marks at its cancel scopes do not count for it.
     """
 
     key: bytes
@@ -102,6 +103,7 @@ class Job:
     primaries: tuple[bytes, ...] = ()
     after: float | None = None
     is_unless: bool = False
+    is_past_marks: bool = False
 
     @property
     def position(self) -> str:
@@ -142,6 +144,13 @@ class Job:
             return derived_key(self.key, f"part:{message.part}")
         return self.key
 
+    @property
+    def _cancel_scope(self) -> str | None:
+        """Where the ledger looks before the first claim."""
+        if not self.cancel_scopes or self.is_past_marks:
+            return None
+        return self.cancel_scopes[0][0]
+
     def row(
         self,
         state: State,
@@ -164,7 +173,7 @@ class Job:
             family=self.family,
             order_scope=self.order_scope,
             seq=self.seq,
-            cancel_scope=self.cancel_scopes[0][0] if self.cancel_scopes else None,
+            cancel_scope=self._cancel_scope,
             event_time=self.event_time,
             event_hash=self.event_hash,
             position=self.position,

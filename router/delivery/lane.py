@@ -17,6 +17,7 @@ from typing import Any, final
 import anyio
 
 from router.clock import Clock
+from router.delivery.cancelling import ended
 from router.delivery.gates import Gates
 from router.delivery.health import Health
 from router.delivery.holds import held
@@ -165,6 +166,11 @@ class Lane:
     def in_flight(self) -> int:
         """Deliveries that are claimed and not settled."""
         return len(self._workers.claimed)
+
+    @property
+    def claimed(self) -> Iterable[Job]:
+        """Deliveries that are claimed and not settled."""
+        return self._workers.claimed
 
     @property
     def is_full(self) -> bool:
@@ -443,6 +449,8 @@ class Lane:
             await self._give_back_unheard(jobs)
             claims = await ledger.claim([job.row(State.CLAIMED) for job in jobs], self.lease_s)
             reached(Stage.CLAIMED)
+            cancelled = [j for j, c in zip(jobs, claims, strict=True) if isinstance(c, Cancelled)]
+            ends = await ended(ledger, cancelled)
             await self._take_over(
                 [j for j, c in zip(jobs, claims, strict=True) if isinstance(c, Doubtful)]
             )
@@ -454,7 +462,9 @@ class Lane:
             await self._clock.sleep(_DOWN_S)
             return []
         return [
-            job for job, claim in zip(jobs, claims, strict=True) if self._is_ours(job, claim, asked)
+            job
+            for job, claim in zip(jobs, claims, strict=True)
+            if self._is_ours(job, ends.get(job, claim), asked)
         ]
 
     async def _write_order(self, jobs: Sequence[Job]) -> None:
@@ -485,7 +495,7 @@ class Lane:
         for job in unheard:
             job.is_unheard = False
 
-    def _is_ours(self, job: Job, claim: Claim, asked: float) -> bool:
+    def _is_ours(self, job: Job, claim: Claim | Suppressed, asked: float) -> bool:
         """Whether a claim lets the delivery go; if not, what becomes of it."""
         match claim:
             case Granted() | Doubtful():
@@ -504,8 +514,12 @@ class Lane:
                 self._settler.duplicate(job.key, claim.state, job.ticket)
             case Behind():
                 self._workers.end(job, Scheduled(self._clock.now(), Reason("behind", "order")))
+            case Suppressed():
+                self._workers.end(job, claim)
             case Cancelled():
-                self._workers.end(job, Suppressed(Reason("cancelled", "cancel_on")))
+                # The mark is of too long after its event: it does not count.
+                job.is_past_marks = True
+                self._queue.put_first([job])
         return False
 
     def _is_to_be_sent(self, job: Job, claim: Granted | Doubtful) -> bool:

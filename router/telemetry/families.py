@@ -70,6 +70,9 @@ class Families:
             "Deliveries that may have been accepted unknown to the router.",
             "sink",
         )
+        self.cancel_late = counter(
+            "cancel_late_total", "Deliveries sent although they were being cancelled.", "sink"
+        )
         self.retries = counter("retries_total", "Deliveries to be tried again.", "sink", "reason")
         self.lane_depth = gauge("lane_depth", "Deliveries waiting in a sink's lane.", "sink")
         self.spilled = counter(

@@ -113,6 +113,7 @@ class SinkMetrics:
         "_attempts",
         "_breaker",
         "_breakers_opened",
+        "_cancel_late",
         "_delivery_s",
         "_gates",
         "_in_doubt",
@@ -135,6 +136,7 @@ class SinkMetrics:
         self._seconds = families.attempt_seconds.labels(name)
         self._delivery_s = families.delivery_seconds.labels(name)
         self._repeats = families.repeats.labels(name)
+        self._cancel_late = families.cancel_late.labels(name)
         self._in_doubt = families.in_doubt.labels(name)
         self._lane = families.lane_depth.labels(name)
         self._spilled = families.spilled.labels(name)
@@ -165,6 +167,10 @@ class SinkMetrics:
     def repeat(self, count: int = 1) -> None:
         """A second send of a delivery whose first may have been accepted."""
         self._repeats.inc(count)
+
+    def cancel_late(self, count: int = 1) -> None:
+        """Deliveries were claimed already when the event came that ends them."""
+        self._cancel_late.inc(count)
 
     def in_doubt(self, count: int = 1) -> None:
         self._in_doubt.inc(count)

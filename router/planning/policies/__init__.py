@@ -1,7 +1,7 @@
 """Policies: what they say, and what they decide. Pure."""
 
 from router.planning.policies.local_time import instant_of, quiet_until, zone_of
-from router.planning.policies.marks import held_scope, mark_scope
+from router.planning.policies.marks import held_scope, is_of_step, mark_scope
 from router.planning.policies.model import (
     AT_ONCE,
     DAY_MINUTES,
@@ -41,6 +41,7 @@ __all__ = [
     "has_opted_out",
     "held_scope",
     "instant_of",
+    "is_of_step",
     "mark_scope",
     "quiet_until",
     "zone_of",

@@ -28,6 +28,11 @@ def mark_scope(name: str, cancel: CancelOn, event: Event, tenant: str = "") -> s
     return _scope(name, tuple(same.other for same in cancel.same), event, tenant)
 
 
+def is_of_step(scope: str) -> bool:
+    """Whether such a place is a step's own, and not its route's."""
+    return "/" in scope.rsplit(":", 1)[0]
+
+
 def _scope(name: str, paths: tuple[Path, ...], event: Event, tenant: str) -> str | None:
     values = [path.value(event) for path in paths]
     if any(value is MISSING or value is None for value in values):
