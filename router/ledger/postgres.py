@@ -18,7 +18,10 @@ from router.clock import Clock
 from router.ledger import _rules as rules
 from router.ledger._contract import (
     Claim,
+    Done,
     Fact,
+    Join,
+    Joined,
     Kind,
     Ledger,
     LedgerConfig,
@@ -43,7 +46,7 @@ try:
 except ImportError:
     raise ImportError("it needs an extra: pip install 'router[postgres]'") from None
 
-from router.ledger._postgres import claiming, looking, schedule, schema, settling
+from router.ledger._postgres import claiming, digests, looking, schedule, schema, settling
 from router.ledger._postgres import facts as fact_table
 from router.ledger._postgres.connection import Connections, Server, Time, connections
 
@@ -158,6 +161,7 @@ class PostgresLedger(PostgresReader):
     async def claim(self, rows: Sequence[Row], lease: float) -> Sequence[Claim]:
         if not rows:
             return ()
+        rules.check_ranks(rows)
         answers = await claiming.claim(self._connections, rows, self.owner, lease)
         self._held.claimed(rows, answers)
         return answers
@@ -169,6 +173,13 @@ class PostgresLedger(PostgresReader):
         answers = await settling.settle(self._connections, settlements)
         self._held.settled(settlements)
         return answers
+
+    async def join(self, joins: Sequence[Join]) -> Sequence[Joined | Done]:
+        rules.check_ranks(join.member for join in joins)
+        return await digests.join(self._connections, joins) if joins else ()
+
+    async def members(self, digests: Sequence[bytes]) -> Sequence[Sequence[Row]]:
+        return await looking.members(self._connections, digests) if digests else ()
 
     async def due(
         self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None

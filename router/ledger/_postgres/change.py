@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar, final
 from zlib import crc32
 
+from router.ledger import _rules as rules
 from router.ledger._contract import Fact, LedgerDown, Row, State
 from router.ledger._postgres.connection import AGAIN, ATTEMPTS, Connection, Connections
 from router.ledger._postgres.rows import KEPT, NARROW, NOW, Counts, insert, row_of, update
@@ -52,6 +53,16 @@ _LOWEST: Final = """
     FROM unnest($1::text[]) AS scope
 """
 _MARKS: Final = "SELECT scope, member, value, until FROM fact WHERE scope = ANY($1::text[])"
+_POINTED: Final = "SELECT scope, blob FROM fact WHERE scope = ANY($1::text[]) AND member = ''"
+_POINT: Final = """
+    INSERT INTO fact (scope, member, value, until, at, blob)
+    SELECT scope, '', '', until, at, blob
+    FROM unnest($1::text[], $2::float8[], $3::float8[], $4::bytea[])
+        AS given (scope, until, at, blob)
+    ORDER BY scope
+    ON CONFLICT (scope, member) DO UPDATE SET
+        until = excluded.until, at = excluded.at, blob = excluded.blob
+"""
 _DELETE: Final = "DELETE FROM delivery WHERE key = ANY($1::bytea[])"
 _MEND: Final = """
     WITH head AS (
@@ -74,6 +85,7 @@ class Reach:
         waking: Rows on whose families others may wait, as given; what is stored counts.
         families: Further ones whose waiting rows it may touch, and theirs in turn.
         cancel_scopes: Whose marks it looks at.
+        digest_scopes: Whose open digests it looks for; their rows are loaded as well.
     """
 
     keys: set[bytes]
@@ -81,6 +93,7 @@ class Reach:
     waking: Sequence[Row] = ()
     families: set[bytes] = field(default_factory=set[bytes])
     cancel_scopes: set[str] = field(default_factory=set[str])
+    digest_scopes: set[str] = field(default_factory=set[str])
 
     def all_families(self, stored: Mapping[bytes, Row]) -> set[bytes]:
         """Every family whose waiting rows are to be loaded."""
@@ -106,6 +119,7 @@ class Loaded:
         families: Those whose waiting rows are among ``stored``.
         lowest: The lowest open sequence of each order scope.
         marks: Facts by cancel scope.
+        pointed: The digest that took each digest scope's last member.
     """
 
     def __init__(
@@ -116,8 +130,11 @@ class Loaded:
         families: Collection[bytes],
         lowest: Mapping[str, int | None],
         marks: Mapping[str, Sequence[Fact]],
+        pointed: Mapping[str, bytes],
     ) -> None:
         self._marks = marks
+        self._pointed = dict(pointed)
+        self._moved: dict[str, Row] = {}
         self._reach = reach
         self._stored = stored
         self._sizes = sizes
@@ -133,7 +150,18 @@ class Loaded:
         return self._marks.get(scope, ())
 
     def get(self, key: bytes) -> Row | None:
-        return self._rows.get(key)
+        row = self._rows.get(key)
+        if row is None and key not in self._reach.keys:
+            self._reach.keys.add(key)
+            raise ReachedTooShort("a row")
+        return row
+
+    def pointed(self, scope: str) -> bytes | None:
+        return self._pointed.get(scope)
+
+    def point(self, scope: str, digest: Row) -> None:
+        self._pointed[scope] = digest.key
+        self._moved[scope] = digest
 
     def put(self, row: Row) -> None:
         self._rows[row.key] = row
@@ -178,6 +206,7 @@ class Loaded:
         if gone:
             await db.execute(_DELETE, [row.key for row in gone])
         await self._mend(db, [*new, *changed, *gone])
+        await _point(db, [rules.pointer(*moved) for moved in self._moved.items()])
         await self._count(db, new, changed, gone)
 
     def _is_changed(self, row: Row) -> bool:
@@ -229,6 +258,8 @@ async def change(connections: Connections, reach: Reach, decide: Callable[[Loade
 
 async def _load(db: Connection, reach: Reach, given_now: float | None) -> tuple[Loaded, float]:
     await lock(db, SCOPE_LOCKS, reach.scopes)
+    pointed = await _pointed(db, reach.digest_scopes) if reach.digest_scopes else {}
+    reach.keys.update(pointed.values())
     records = await db.fetch(_LOAD, given_now, list(reach.keys))
     now = records[0]["now"]
     records = [record for record in records if record["key"] is not None]
@@ -246,7 +277,7 @@ async def _load(db: Connection, reach: Reach, given_now: float | None) -> tuple[
     sizes = {record["key"]: record["kept_size"] or 0 for record in records}
     lowest = await _lowest(db, reach.scopes) if reach.scopes else {}
     marks = await _marks(db, reach.cancel_scopes) if reach.cancel_scopes else {}
-    return Loaded(reach, stored, sizes, families, lowest, marks), now
+    return Loaded(reach, stored, sizes, families, lowest, marks, pointed), now
 
 
 async def lock(db: Connection, kind: int, names: Collection[str]) -> None:
@@ -254,6 +285,20 @@ async def lock(db: Connection, kind: int, names: Collection[str]) -> None:
     if names:
         buckets = {crc32(name.encode("utf-8", "surrogatepass")) % _BUCKETS for name in names}
         await db.execute(_LOCK, kind, sorted(buckets))
+
+
+async def _pointed(db: Connection, scopes: Collection[str]) -> dict[str, bytes]:
+    """The digests that took these scopes' last members; nobody else joins them meanwhile."""
+    names = {rules.DIGEST_PREFIX + scope: scope for scope in scopes}
+    await lock(db, FACT_LOCKS, names)
+    found = await db.fetch(_POINTED, [to_store(name) for name in names])
+    return {names[from_store(name)]: digest for name, digest in found}
+
+
+async def _point(db: Connection, pointers: Sequence[Fact]) -> None:
+    values = [(to_store(f.scope), f.until, f.at, f.blob) for f in pointers]
+    if values:
+        await db.execute(_POINT, *zip(*values, strict=True))
 
 
 async def _lowest(db: Connection, scopes: Collection[str]) -> dict[str, int | None]:

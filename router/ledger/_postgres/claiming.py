@@ -24,17 +24,18 @@ _CLAIM_NEW: Final = f"""
     WITH clock AS MATERIALIZED (SELECT {NOW} AS now), added AS (
         INSERT INTO delivery (
             number, key, kind, sink, attempts, first_at, expires_at, family, event_time,
-            event_hash, position, blob, state, epoch, owner, lease_until, waits_for, starts_on,
-            created, updated, doubtful, is_head
+            event_hash, position, blob, rank, state, epoch, owner, lease_until, waits_for,
+            starts_on, created, updated, doubtful, is_head
         )
         SELECT numbered.*, 'claimed', 1, $2, now + $3::float8, 0, '', now, now, false, true
         FROM clock, (
             SELECT nextval('delivery_number'), given.* FROM unnest(
                 $4::bytea[], $5::text[], $6::text[], $7::bigint[], $8::float8[], $9::float8[],
-                $10::bytea[], $11::float8[], $12::bytea[], $13::text[], $14::bytea[]
+                $10::bytea[], $11::float8[], $12::bytea[], $13::text[], $14::bytea[],
+                $15::smallint[]
             ) AS given (
                 key, kind, sink, attempts, first_at, expires_at, family, event_time, event_hash,
-                position, blob
+                position, blob, rank
             )
             OFFSET 0
         ) AS numbered
@@ -98,6 +99,7 @@ def _plain_values(row: Row) -> tuple[Any, ...]:
         row.event_hash,
         to_store(row.position),
         row.blob,
+        row.rank,
     )
 
 

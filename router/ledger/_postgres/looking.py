@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from router.ledger import _rules as rules
 from router.ledger._contract import (
     Kind,
     Row,
@@ -16,6 +17,7 @@ from router.ledger._postgres.rows import COLUMNS, KINDS, NOW, STATES, row_of
 from router.ledger._postgres.text import from_store, to_store
 
 _LOOKUP: Final = f"SELECT {COLUMNS} FROM delivery WHERE key = ANY($1::bytea[])"
+_MEMBERS: Final = f"SELECT {COLUMNS} FROM delivery WHERE awaited = ANY($1::bytea[])"
 _STATS: Final = f"""
     WITH total AS (
         SELECT kind, state, sink, sum(count)::bigint AS count, sum(bytes)::bigint AS bytes
@@ -23,16 +25,19 @@ _STATS: Final = f"""
     ), clock AS (SELECT {NOW} AS now)
     SELECT kind, state, sink, count, bytes, now - (
         SELECT min(first.ready) FROM (SELECT DISTINCT sink FROM total) AS open
-        CROSS JOIN LATERAL (
-            SELECT ready FROM delivery WHERE sink = open.sink AND ready IS NOT NULL
+        CROSS JOIN (VALUES (0), (1), (2)) AS ranks (rank) CROSS JOIN LATERAL (
+            SELECT ready FROM delivery
+            WHERE sink = open.sink AND rank = ranks.rank AND ready IS NOT NULL
             ORDER BY ready LIMIT 1
         ) AS first
     ) AS age
     FROM total, clock
 """
 _NEXT_DUE: Final = """
-    SELECT min(first.ready) FROM unnest($1::text[]) AS wanted (sink) CROSS JOIN LATERAL (
-        SELECT ready FROM delivery WHERE sink = wanted.sink AND ready IS NOT NULL
+    SELECT min(first.ready) FROM unnest($1::text[]) AS wanted (sink)
+    CROSS JOIN (VALUES (0), (1), (2)) AS ranks (rank) CROSS JOIN LATERAL (
+        SELECT ready FROM delivery
+        WHERE sink = wanted.sink AND rank = ranks.rank AND ready IS NOT NULL
         ORDER BY ready LIMIT 1
     ) AS first
 """
@@ -41,6 +46,14 @@ _NEXT_DUE: Final = """
 async def lookup(connections: Connections, keys: Sequence[bytes]) -> list[Row | None]:
     found = {row[0]: row_of(row) for row in await connections.fetch(_LOOKUP, keys)}
     return [found.get(key) for key in keys]
+
+
+async def members(connections: Connections, digests: Sequence[bytes]) -> list[list[Row]]:
+    found: dict[bytes, list[Row]] = {digest: [] for digest in digests}
+    for row in map(row_of, await connections.fetch(_MEMBERS, list(found))):
+        if row.wait_on is not None:
+            found[row.wait_on].append(row)
+    return [rules.in_order(found[digest]) for digest in digests]
 
 
 async def rows(

@@ -25,7 +25,7 @@ KEPT: Final = b"<kept>"
 _NARROW: Final = (
     "key, kind, state, sink, epoch, owner, lease_until, due, attempts, first_at, expires_at, "
     "family, wait_on, waits_for, starts_on, order_scope, seq, cancel_scope, event_time, "
-    "event_hash, position, reason, reason_text, updated, doubtful"
+    "event_hash, position, reason, reason_text, updated, doubtful, rank"
 )
 COLUMNS: Final = f"{_NARROW}, blob"
 """What :func:`row_of` reads."""
@@ -39,7 +39,7 @@ _INSERT: Final = """
     INSERT INTO delivery (
         number, key, kind, state, sink, epoch, due, attempts, first_at, expires_at, family, wait_on,
         waits_for, starts_on, order_scope, seq, cancel_scope, event_time, event_hash, position,
-        reason, reason_text, blob, owner, lease_until, is_head, doubtful, created, updated
+        reason, reason_text, blob, owner, lease_until, is_head, rank, doubtful, created, updated
     )
     SELECT * FROM (
         SELECT nextval('delivery_number'), given.* FROM unnest(
@@ -47,14 +47,14 @@ _INSERT: Final = """
             $7::bigint[], $8::float8[], $9::float8[], $10::bytea[], $11::bytea[], $12::bigint[],
             $13::text[], $14::text[], $15::bigint[], $16::text[], $17::float8[], $18::bytea[],
             $19::text[], $20::text[], $21::text[], $22::bytea[], $23::text[], $24::float8[],
-            $25::boolean[]
+            $25::boolean[], $26::smallint[]
         ) AS given (
             key, kind, state, sink, epoch, due, attempts, first_at, expires_at, family, wait_on,
             waits_for, starts_on, order_scope, seq, cancel_scope, event_time, event_hash, position,
-            reason, reason_text, blob, owner, lease_until, is_head
+            reason, reason_text, blob, owner, lease_until, is_head, rank
         )
         OFFSET 0
-    ) AS numbered, (SELECT false, $26::float8, $26::float8) AS same
+    ) AS numbered, (SELECT false, $27::float8, $27::float8) AS same
     ORDER BY key
     ON CONFLICT (key) DO NOTHING RETURNING key
 """
@@ -102,7 +102,7 @@ STATES: Final = {state.value: state for state in State}
 
 def row_of(record: Sequence[Any]) -> Row:
     """The row from its ``COLUMNS``; from ``NARROW``, its message is ``KEPT`` where it has one."""
-    fields = list(record[:26])
+    fields = list(record[:27])
     fields[1] = KINDS[fields[1]]
     fields[2] = STATES[fields[2]]
     fields[3] = from_store(fields[3])
@@ -110,11 +110,11 @@ def row_of(record: Sequence[Any]) -> Row:
     fields[15] = optional_from_store(fields[15])
     fields[17] = optional_from_store(fields[17])
     fields[20] = from_store(fields[20])
-    code, text, updated, doubtful, blob = fields[21:26]
+    code, text, updated, doubtful, rank, blob = fields[21:27]
     reason = None if code is None else Reason(code, from_store(text))
     if isinstance(blob, int):
         blob = KEPT
-    fields[21:] = reason, blob, updated, doubtful
+    fields[21:] = reason, blob, updated, doubtful, rank
     return Row(*fields)
 
 
@@ -179,6 +179,7 @@ def _values(row: Row) -> tuple[Any, ...]:
         row.owner,
         row.lease_until,
         row.order_scope is None or row.seq is None,
+        row.rank,
     )
 
 

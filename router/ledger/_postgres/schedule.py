@@ -20,10 +20,13 @@ _DUE: Final = f"""
     WITH clock AS MATERIALIZED (SELECT {NOW} AS now), taken AS MATERIALIZED (
         SELECT first.* FROM clock, unnest($4::text[], $5::bigint[]) AS wanted (sink, most)
         CROSS JOIN LATERAL (
-            SELECT number, state AS was, ready AS since FROM delivery
-            WHERE sink = wanted.sink AND ready <= clock.now
-                AND ($6::text[] IS NULL OR kind = ANY ($6))
-            ORDER BY ready, number LIMIT wanted.most FOR UPDATE SKIP LOCKED
+            -- Rank after rank, each only as far as the ones before it left room.
+            SELECT of_rank.* FROM (VALUES (0), (1), (2)) AS ranks (rank) CROSS JOIN LATERAL (
+                SELECT number, state AS was, ready AS since FROM delivery
+                WHERE sink = wanted.sink AND rank = ranks.rank AND ready <= clock.now
+                    AND ($6::text[] IS NULL OR kind = ANY ($6))
+                ORDER BY ready, number LIMIT wanted.most FOR UPDATE SKIP LOCKED
+            ) AS of_rank LIMIT wanted.most
         ) AS first
     ), held AS (
         UPDATE delivery AS d SET
@@ -37,7 +40,7 @@ _DUE: Final = f"""
         FROM held JOIN taken USING (number)
         UNION ALL SELECT kind, state, sink, 1, size FROM held
     ), counted AS ({COUNT_CHANGES})
-    SELECT {COLUMNS}, was FROM held JOIN taken USING (number) ORDER BY since, number
+    SELECT {COLUMNS}, was FROM held JOIN taken USING (number) ORDER BY rank, since, number
 """
 
 
