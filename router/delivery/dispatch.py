@@ -60,6 +60,7 @@ class Work:
         replay: What a replay asked for, or None.
         with_event_steps: Steps that run once per event belong to it too.
         is_resumed: Its row is in the ledger already, and waits on where it has to.
+        is_digest: Its event stands for a digest that has closed.
     """
 
     event: Event
@@ -71,6 +72,7 @@ class Work:
     replay: Replay | None
     with_event_steps: bool
     is_resumed: bool = False
+    is_digest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Dispatcher:
                         work.rules.divert,
                         with_event_steps=work.with_event_steps,
                         gone=gone,
+                        is_digest=work.is_digest,
                     ),
                 )
                 for work in works
