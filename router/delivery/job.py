@@ -218,6 +218,7 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         rank=step.policy.rank,
         after=step.after,
         is_unless=step.unless is not None,
+        primaries=delivery.primaries,
     )
 
 

@@ -314,6 +314,7 @@ class Delivery:
         barred: Why it is suppressed without an attempt (``unreachable``, ``diverted`` …).
         fallbacks: Deliveries that start if this one fails for one of their steps' causes.
         siblings: How many deliveries its family has (the person's devices).
+        primaries: Of a fallback: keys of the deliveries that it stands in for, all of one family.
         secrets: Of the customer's endpoint that it goes to; never kept, never shown.
         not_before: It is not sent before, seconds since the epoch; None at once.
         quiet_hours: The recipient's, with their zone; None where it may go at any time.
@@ -337,6 +338,7 @@ class Delivery:
     barred: Reason | None = None
     fallbacks: tuple[Delivery, ...] = ()
     siblings: int = 1
+    primaries: tuple[bytes, ...] = ()
     secrets: tuple[Secret, ...] = ()
     not_before: float | None = None
     quiet_hours: QuietHours | None = None

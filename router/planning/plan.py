@@ -296,8 +296,12 @@ def _branches(
 
     def grow(step: Step) -> Iterator[Delivery]:
         followers = tuple(d for f in by_primary.get(step.id, ()) for d in grow(f))
-        for delivery in _fan_out(route, step, event, recipient, item, circumstances):
-            yield replace(delivery, fallbacks=followers) if followers else delivery
+        deliveries = list(_fan_out(route, step, event, recipient, item, circumstances))
+        if followers:
+            keys = tuple(delivery.key for delivery in deliveries)
+            followers = tuple(replace(f, primaries=keys) for f in followers)
+            deliveries = [replace(delivery, fallbacks=followers) for delivery in deliveries]
+        yield from deliveries
 
     for step in primaries:
         yield from grow(step)
