@@ -114,3 +114,16 @@ class Node:
             else:
                 break
         return at
+
+
+def plain_node(value: Any, at: Position) -> Node:
+    """Dicts, lists and scalars as nodes, all of one place."""
+    match value:
+        case dict():
+            items: Any = value.items()
+            return Node({str(k): Entry(at, plain_node(item, at)) for k, item in items}, at)
+        case list() | tuple():
+            items = value
+            return Node(tuple(plain_node(item, at) for item in items), at)
+        case _:
+            return Node(value, at)
