@@ -31,6 +31,15 @@ class ReadsFacts(Protocol):
     async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]: ...
 
 
+class Endable(Protocol):
+    """A delivery, or an event that a digest is to tell of."""
+
+    @property
+    def event_time(self) -> float: ...
+    @property
+    def cancel_scopes(self) -> tuple[tuple[str, float], ...]: ...
+
+
 def marks_of(event: Event, endings: Iterable[Ending], now: float) -> list[Fact]:
     """The marks that an event leaves.
 
@@ -77,7 +86,7 @@ def times(facts: Iterable[Fact]) -> Marks:
     return {fact.scope: float(fact.value) for fact in facts}
 
 
-def end_of(job: Job, marks: Marks) -> Suppressed | None:
+def end_of(job: Endable, marks: Marks) -> Suppressed | None:
     """What marks make of a delivery: an event ends it that is not older than its own, and came
     within the policy's time after it. None: it goes on."""
     for scope, within in job.cancel_scopes:

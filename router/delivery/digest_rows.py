@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -29,6 +29,7 @@ class DigestHead:
         route, recipient, source: Names; the source's ``decode`` reads records again.
         category: Of the route, for silences, which ``is_unsilenceable`` members pass by.
         cancel_scopes: See ``Member``; a digest has none of its own.
+        waits_since: Of a digest whose recipient could not be looked up: when that began.
     """
 
     route: str
@@ -38,6 +39,7 @@ class DigestHead:
     category: str = ""
     is_unsilenceable: bool = False
     cancel_scopes: tuple[tuple[str, float], ...] = ()
+    waits_since: float | None = None
 
 
 def digest_key(member: Member) -> bytes:
@@ -71,6 +73,11 @@ def digest_blob(member: Member, source: str) -> bytes:
     """The blob of the digest that this member opens."""
     head = _head(member, source)
     return orjson.dumps(_facts(DigestHead(head.route, head.recipient, head.source, head.tenant)))
+
+
+def waiting_blob(head: DigestHead, since: float) -> bytes:
+    """The blob of a digest that waits for the directory since then."""
+    return orjson.dumps(_facts(replace(head, waits_since=since)))
 
 
 def read_member(row: Row) -> tuple[DigestHead, Record]:
@@ -107,6 +114,7 @@ def _facts(head: DigestHead) -> dict[str, Any]:
         "category": head.category,
         "unsilenceable": head.is_unsilenceable,
         "cancel": head.cancel_scopes,
+        "waits_since": head.waits_since,
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -120,4 +128,5 @@ def _read(facts: Mapping[str, Any]) -> DigestHead:
         category=facts.get("category", ""),
         is_unsilenceable=facts.get("unsilenceable", False),
         cancel_scopes=tuple((scope, within) for scope, within in facts.get("cancel", ())),
+        waits_since=facts.get("waits_since"),
     )

@@ -16,6 +16,8 @@ import anyio
 
 from router.clock import Clock
 from router.delivery.dead_letters import DEAD_LETTERS
+from router.delivery.digest_rows import DIGESTS
+from router.delivery.digests import Digests
 from router.delivery.dispatch import Dispatcher, with_fallbacks
 from router.delivery.endpoints import complete
 from router.delivery.feedback import FEEDBACK
@@ -81,6 +83,7 @@ class Resumer:
         self._letters_out = letters
         self._feedback_out = feedback
         self._inputs = Inputs(dispatcher, decodings, settler, clock, random)
+        self._digests = Digests(dispatcher, decodings, settler, clock, metrics, random)
         self._clock = clock
         self._metrics = metrics
         self._random = random
@@ -94,7 +97,7 @@ class Resumer:
 
     def use(self, decodings: Mapping[str, DecodeConfig]) -> None:
         """The sources have changed."""
-        self._inputs.decodings = decodings
+        self._inputs.decodings = self._digests.decodings = decodings
 
     async def run(self) -> None:
         """Pulls what is due, for ever; deliveries only for lanes that have room."""
@@ -122,7 +125,9 @@ class Resumer:
         """Ends at once when told to: a row that is being looked up comes back later."""
         try:
             with self._inputs_scope:
-                await self._pull(lambda: {INPUTS: _AT_ONCE}, self._directory)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._pull, lambda: {INPUTS: _AT_ONCE}, self._directory)
+                    tasks.start_soon(self._pull, lambda: {DIGESTS: _AT_ONCE}, self._collected)
         finally:
             self._inputs_ended.set()
 
@@ -180,6 +185,9 @@ class Resumer:
 
     async def _directory(self, rows: Sequence[Row], asked: float) -> None:
         await self._inputs.resume(rows)
+
+    async def _collected(self, rows: Sequence[Row], asked: float) -> None:
+        await self._digests.flush(rows)
 
     # Deliveries ---------------------------------------------------------------------------------
 

@@ -1,0 +1,291 @@
+"""Digests that have closed: their members become one event, which is planned and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final, final
+
+from router.clock import Clock
+from router.delivery.cancelling import Marks, end_of, times
+from router.delivery.dead_letters import event_dead_letter_row
+from router.delivery.digest_rows import DigestHead, read_digest, read_member, waiting_blob
+from router.delivery.dispatch import Dispatcher, Work
+from router.delivery.input_rows import INPUT_WAITS
+from router.delivery.offsets import Ticket
+from router.delivery.settling import Settler
+from router.events import DecodeConfig, Event, Poison, Record, decode
+from router.ledger import UNCLAIMED, Row, Settle, State
+from router.messages import Reason
+from router.planning import (
+    Draft,
+    Planned,
+    Route,
+    Ruleset,
+    Told,
+    backoff,
+    digest_event,
+    select,
+)
+from router.telemetry import Metrics
+
+DIGESTED: Final = Reason("digested", "it was told of in a digest")
+_EMPTY: Final = Reason("empty", "nothing was left to tell of")
+_NOTHING: Final = Reason("nothing_to_send", "its route has nothing to send to people")
+_GONE: Final = Reason("route_gone", "its route or source is not configured any more")
+_AT_ONCE: Final = 500
+_ROOM_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A member's row, and what it says."""
+
+    row: Row
+    head: DigestHead
+    record: Record
+
+    @property
+    def event_time(self) -> float:
+        return self.row.event_time
+
+    @property
+    def cancel_scopes(self) -> tuple[tuple[str, float], ...]:
+        return self.head.cancel_scopes
+
+
+@dataclass(slots=True)
+class _Digest:
+    """A digest that is told of.
+
+    Attributes:
+        members: Those that it tells of.
+        planned: What it came to; None until it is planned.
+    """
+
+    row: Row
+    head: DigestHead
+    members: tuple[_Member, ...]
+    planned: Planned | None = None
+
+
+@final
+class Digests:
+    """Tells people of what was collected for them, under today's configuration.
+
+    Such a row is worked on as a record is: it ends, and its members with it, when all deliveries
+    planned of it are settled. A process that dies before leaves it to the next one, which plans
+    deliveries of the same keys.
+
+    Attributes:
+        decodings: Of each source, to read kept records again.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        decodings: Mapping[str, DecodeConfig],
+        settler: Settler,
+        clock: Clock,
+        metrics: Metrics,
+        random: Random,
+    ) -> None:
+        self.decodings = decodings
+        self._dispatcher = dispatcher
+        self._settler = settler
+        self._ledger = settler.ledger
+        self._clock = clock
+        self._metrics = metrics
+        self._random = random
+        self._under_way: set[bytes] = set()
+
+    async def flush(self, rows: Sequence[Row]) -> None:
+        """Plans closed digests; those that it can't get to are due again at once.
+
+        Raises:
+            LedgerDown: the ledger can't be asked for members or marks.
+        """
+        # A claim may end while the digest's deliveries are still on their way.
+        left = {row.key: row for row in rows if row.key not in self._under_way}
+        try:
+            for batch in _batches(list(left.values())):
+                await self._flush(batch)
+                for row in batch:
+                    del left[row.key]
+        finally:
+            for row in left.values():
+                again = replace(row, state=State.SCHEDULED, due=self._clock.now())
+                self._settler.write(Settle(again))
+
+    async def _flush(self, rows: Sequence[Row]) -> None:
+        found = [
+            [_Member(row, *read_member(row)) for row in members]
+            for members in await self._ledger.members([row.key for row in rows])
+        ]
+        marks = await self._marks(found)
+        rules = self._dispatcher.rules
+        works: list[tuple[_Digest, Work]] = []
+        for row, members in zip(rows, found, strict=True):
+            left = [member for member in members if not self._is_ended(member, marks)]
+            digest = _Digest(row, read_digest(row), tuple(left))
+            if work := self._work(digest, rules):
+                works.append((digest, work))
+        await self._plan(works)
+
+    async def _marks(self, found: Sequence[Sequence[_Member]]) -> Marks:
+        scopes = {scope for members in found for m in members for scope, _ in m.cancel_scopes}
+        return times(await self._ledger.facts(sorted(scopes))) if scopes else {}
+
+    # Members ------------------------------------------------------------------------------------
+
+    def _is_ended(self, member: _Member, marks: Marks) -> bool:
+        """Whether it is not to be told of; it ends alone then."""
+        ended = end_of(member, marks)
+        if ended is None:
+            return False
+        self._drop(member, ended.reason)
+        return True
+
+    def _drop(self, member: _Member, reason: Reason, *follow_ups: Row) -> None:
+        row = replace(member.row, state=State.SUPPRESSED, epoch=UNCLAIMED, reason=reason)
+        account = self._metrics.route(member.head.route).sink(row.sink)
+
+        def done(is_ours: bool) -> None:
+            if is_ours:
+                account.resumed()
+                account.suppressed(reason.code)
+
+        self._settler.write(Settle(row, follow_ups=follow_ups), done=done)
+
+    def _read(self, digest: _Digest, route: Route) -> list[Told]:
+        """The members' events, as they are read today; those that can't be read are dead."""
+        told: list[Told] = []
+        for member in digest.members:
+            decoding = self.decodings.get(member.head.source)
+            event = decode(member.record, decoding) if decoding else None
+            if event is None or isinstance(event, Poison):
+                self._drop(member, _GONE, self._letter(member, _GONE))
+            else:
+                draft = _draft(route, event, digest.head.recipient)
+                told.append(Told(member.row.key, event, draft.item))
+        return told
+
+    def _letter(self, member: _Member, reason: Reason) -> Row:
+        return event_dead_letter_row(
+            member.record,
+            reason,
+            self._clock.now(),
+            stage="digest",
+            route=member.head.route,
+            member=member.row.key.hex(),
+        )
+
+    # Digests ------------------------------------------------------------------------------------
+
+    def _work(self, digest: _Digest, rules: Ruleset) -> Work | None:
+        """What is to be planned of it; None where nothing is, and the digest has ended."""
+        route = rules.routes.get(digest.head.route)
+        if not digest.members:
+            self._end(digest, State.SUPPRESSED, _EMPTY)
+            return None
+        if route is None:
+            self._end(digest, State.DEAD, _GONE, self._letter(digest.members[-1], _GONE))
+            return None
+        told = self._read(digest, route)
+        if not told:
+            self._end(digest, State.SUPPRESSED, _EMPTY)
+            return None
+        event, item = digest_event(digest.row.key, told)
+        draft = replace(_draft(route, event, digest.head.recipient), item=item)
+        return Work(
+            event,
+            route,
+            rules,
+            (draft,),
+            Ticket(lambda _: self._sent(digest)),
+            digest.head.source,
+            None,
+            with_event_steps=False,
+            is_resumed=True,
+            is_digest=True,
+        )
+
+    async def _plan(self, works: Sequence[tuple[_Digest, Work]]) -> None:
+        if not works:
+            return
+        while not self._dispatcher.has_room:
+            await self._clock.sleep(_ROOM_S)
+        keys = {digest.row.key for digest, _ in works}
+        for _, work in works:
+            work.ticket.hold()
+        self._under_way |= keys
+        try:
+            planned = await self._dispatcher.plan([work for _, work in works])
+        except BaseException:
+            self._under_way -= keys
+            raise
+        for (digest, work), result in zip(works, planned, strict=True):
+            digest.planned = result
+            work.ticket.release()
+
+    def _sent(self, digest: _Digest) -> None:
+        """All that was planned of it is settled: the digest ends, or waits for the directory."""
+        self._under_way.discard(digest.row.key)
+        planned = digest.planned
+        assert planned is not None
+        if planned.deliveries:
+            self._end(digest, State.DELIVERED, DIGESTED)
+        elif planned.waiting:
+            self._wait(digest, planned.why_waiting or Reason("directory"))
+        elif planned.failures:
+            self._end(digest, State.DEAD, planned.failures[0].reason)
+        elif planned.suppressed:
+            self._end(digest, State.SUPPRESSED, planned.suppressed[0].reason)
+        else:
+            self._end(digest, State.SUPPRESSED, _NOTHING)
+
+    def _end(self, digest: _Digest, state: State, reason: Reason, *letters: Row) -> None:
+        row = replace(digest.row, state=state, reason=reason)
+        self._settler.write(
+            Settle(row, "drop", follow_ups=letters, dropped_as=reason),
+            route=digest.head.route,
+            members=tuple(member.row.key for member in digest.members),
+        )
+
+    def _wait(self, digest: _Digest, reason: Reason) -> None:
+        """Its recipient could not be looked up: it is tried again, up to three days."""
+        row, now = digest.row, self._clock.now()
+        since = now if digest.head.waits_since is None else digest.head.waits_since
+        if now - since > INPUT_WAITS.give_up:
+            self._end(digest, State.DEAD, reason, self._letter(digest.members[-1], reason))
+            return
+        again = replace(
+            row,
+            state=State.SCHEDULED,
+            attempts=row.attempts + 1,
+            due=now + backoff(row.attempts + 1, INPUT_WAITS, self._random.random()),
+            reason=reason,
+            blob=waiting_blob(digest.head, since),
+        )
+        self._settler.write(Settle(again))
+
+
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Digests of so many members together that they can be held in memory."""
+    batch: list[Row] = []
+    members = 0
+    for row in rows:
+        batch.append(row)
+        members += max(1, row.waits_for)
+        if members >= _AT_ONCE:
+            yield batch
+            batch, members = [], 0
+    if batch:
+        yield batch
+
+
+def _draft(route: Route, event: Event, recipient: str) -> Draft:
+    """The person as the event names them; one whom it does not name any more by the id alone."""
+    drafts = (draft for draft in select(route, event).drafts if draft.id == recipient)
+    return next(drafts, Draft(recipient, {}))
