@@ -23,5 +23,6 @@ CODES: Final[dict[str, str]] = {
     "S406": "The ledger may lie on a disk that is lost.",
     "S407": "Real people would be written to from an environment that is not production.",
     "S408": "A source's pattern takes in what the router itself writes.",
+    "S409": "A source reads the topic that a sink publishes on.",
 }
 """Every finding is a warning; ``--strict`` makes it count."""

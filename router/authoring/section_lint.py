@@ -22,6 +22,7 @@ def lint_sections(loaded: Loaded, project: Project, *, is_run: bool) -> Iterator
     """
     yield from _unused(loaded, project)
     yield from _own_outputs(loaded, project)
+    yield from _loops(loaded, project)
     yield from _unsigned(loaded, project)
     yield from _admin(loaded, project)
     if is_run:
@@ -72,6 +73,25 @@ def _own_outputs(loaded: Loaded, project: Project) -> Iterator[Problem]:
                     f" {what}: they would come back as events"
                 )
                 yield warning("S408", message, _place(loaded, "sources", name, "pattern"))
+
+
+def _loops(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    """Sinks whose records come back through a source of the same cluster."""
+    sources = {n: s for n, s in project.sources.items() if isinstance(s, KafkaSourceConfig)}
+    if not sources:
+        return
+    from router.sinks.kafka import KafkaSinkConfig
+
+    for name, sink in project.sinks.items():
+        if not isinstance(sink, KafkaSinkConfig):
+            continue
+        for source, reading in sources.items():
+            if reading.reads(sink.topic) and set(reading.bootstrap) & set(sink.bootstrap):
+                message = (
+                    f'sink "{name}" publishes on {sink.topic}, which source "{source}" reads: each'
+                    " record comes back as an event, and may go round for ever"
+                )
+                yield warning("S409", message, _place(loaded, "sinks", name, "topic"))
 
 
 def _unsigned(loaded: Loaded, project: Project) -> Iterator[Problem]:

@@ -194,6 +194,19 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         'the pattern of source "main" takes in router.dead-letters, where the router writes dead'
         " letters: they would come back as events",
     ),
+    "a sink that publishes to a source": (
+        router(
+            ("{type: stdin}", "{type: kafka, bootstrap: 'k:9092', group: g, topics: [orders]}"),
+            (
+                "sinks:",
+                "sinks:\n      out: {type: kafka, bootstrap: 'j:9092,k:9092', topic: orders}",
+            ),
+        )
+        | routes((DELIVER, "deliver: [mail, {sink: out, request: {json: {a: 1}}}]")),
+        "S409",
+        'sink "out" publishes on orders, which source "main" reads: each record comes back as an'
+        " event, and may go round for ever",
+    ),
 }
 OF_ENVIRONMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "mail as plain text": (
@@ -275,6 +288,11 @@ QUIET: dict[str, dict[str, Any]] = {
         },
         "more": {"templates/note/chat.html": "Total {{ total }}\n"},
     },
+    "a topic of the same name on another cluster": router(
+        ("{type: stdin}", "{type: kafka, bootstrap: 'k:9092', group: g, topics: [orders]}"),
+        ("sinks:", "sinks:\n      out: {type: kafka, bootstrap: 'j:9092', topic: orders}"),
+    )
+    | routes((DELIVER, "deliver: [mail, {sink: out, request: {json: {a: 1}}}]")),
     "plain text on this machine": {
         "overlays": {
             "dev": "sinks: {mail: {type: smtp, host: 127.0.0.1, from: a@example.com,"

@@ -20,8 +20,12 @@ from router.routing import CODES as ROUTING_CODES
 
 GROUND = Path(__file__).parents[2] / "config"
 BAD = GROUND / "bad"
+FILES = ("router", "routes", "env")
 CASES = sorted(
-    [*BAD.glob("*/*.yaml"), *(p for p in BAD.glob("project/*") if p.is_dir())],
+    [
+        *(path for kind in FILES for path in BAD.glob(f"{kind}/*.yaml")),
+        *(path for path in BAD.glob("project/*") if path.is_dir()),
+    ],
     key=lambda path: path.as_posix(),
 )
 ENVIRON = {
