@@ -55,18 +55,19 @@ def secret_nodes(model: Model, node: Node) -> Iterator[Node]:
         info = fields.get(key)
         if info is None:
             if get_close_matches(key, secret, 1):
-                yield from _scalars(value)
+                yield from scalars(value)
             continue
         if mentions_secret(info.annotation):
-            yield from _scalars(value)
+            yield from scalars(value)
         for inner in models_in(info.annotation):
             yield from secret_nodes(inner, value)
             for item in (*value.nodes, *(child for _, child in value.items())):
                 yield from secret_nodes(inner, item)
 
 
-def _scalars(node: Node) -> Iterator[Node]:
+def scalars(node: Node) -> Iterator[Node]:
+    """Every scalar at and below a node."""
     if node.is_scalar:
         yield node
     for item in (*node.nodes, *(child for _, child in node.items())):
-        yield from _scalars(item)
+        yield from scalars(item)

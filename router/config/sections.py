@@ -14,7 +14,7 @@ from router.config.components import link_component, named
 from router.config.defaults import Categories, Layer, read_category, read_layer
 from router.config.fields import Fields, a_kind
 from router.config.groups import check_groups, sink_facts
-from router.config.models import secret_nodes
+from router.config.models import scalars, secret_nodes
 from router.config.settings import (
     AdminSettings,
     DeadLetterSettings,
@@ -261,12 +261,16 @@ def secrets_of(node: Node, merged: Node) -> Iterator[Node]:
 
 
 def _component_secrets(kinds: Kinds, node: Node, merged: Node | None) -> Iterator[Node]:
+    """Of a component whose type can't be told, whatever may be one: all but its type."""
     kind = node.get("type") or (merged.get("type") if merged else None)
-    if kind is None or not isinstance(kind.value, str):
-        return
     try:
+        if kind is None or not isinstance(kind.value, str):
+            raise UnknownKind
         model: type[BaseModel] = kinds.load(kind.value).config
     except (UnknownKind, ImportError):
+        for key, value in node.items():
+            if key != "type":
+                yield from scalars(value)
         return
     yield from secret_nodes(model, node)
 

@@ -174,6 +174,9 @@ _MISTAKES = {
         "sinks": {"hook": {"type": "webhook", "url": "https://h", "secrets": [Env("API_TOKEN")]}}
     },
     "admin": {"admin": {"listen": "0.0.0.0:1", "token": _BOT_TOKEN, "probe": "x"}},
+    "unknown type": {"sinks": {"bot": {"type": "telegramm", "token": _BOT_TOKEN}}},
+    "no type": {"sinks": {"bot": {"token": _BOT_TOKEN, "rate": "1/s"}}},
+    "unknown section": {"sinkss": {"bot": {"type": "telegram", "token": _BOT_TOKEN}}},
 }
 
 

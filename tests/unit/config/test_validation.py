@@ -155,3 +155,30 @@ def test_a_secret_of_several_lines_is_masked_in_excerpts() -> None:
     assert problem.at is not None
     assert "hunter" not in "".join(problem.at.source.lines)
     assert problem.at.excerpt() == "    6 |   user: 5\n      |         ^"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "host: h\npassword: hunter22: x\n",
+        "a: {password: hunter22: x}\n",
+        "token: *hunter22\n",
+        "bot_token: !hunter22 x\n",
+        "tokens:\n  - a\n  - hunter22: {{ x }}: y\n",
+        'password: "hunter22\n',
+        "secret: {{ hunter22 }}\n",
+    ],
+)
+def test_a_secret_in_a_file_that_can_not_be_read_is_masked(text: str) -> None:
+    _, problems = parse(text)
+    shown = "".join(p.render() for p in redact(problems.found, []))
+    assert shown
+    assert "hunter22" not in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["password: !env MAIL: x\n", "token: ${TOKEN}: x\n", "token_url: https://a: b\n"]
+)
+def test_what_is_no_secret_itself_is_shown(text: str) -> None:
+    _, problems = parse(text)
+    assert "*" not in "".join(p.render() for p in redact(problems.found, []))
