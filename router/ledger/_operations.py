@@ -137,7 +137,7 @@ def _join(rows: Digests, join: Join, now: float) -> Joined | Done:
     known = rows.pointed(join.scope)
     digest = None if known is None else rows.get(known)
     if digest is None or not rules.takes_members(digest, join.most, now):
-        digest = rules.opened(join, _free_key(rows, join.key), now)
+        digest = rules.opened(join, _free_key(rows, join), now)
     digest = rules.with_member(digest, join, now)
     rows.put(digest)
     rows.put(rules.member(join, digest.key, now))
@@ -153,8 +153,9 @@ def _joined_before(rows: Digests, stored: Row, member: Row) -> Joined | Done:
     return Done(stored.state, rules.is_other_event(stored.event_hash, member.event_hash))
 
 
-def _free_key(rows: Digests, key: bytes) -> bytes:
-    while rows.get(key) is not None:
+def _free_key(rows: Digests, join: Join) -> bytes:
+    key = join.key
+    while key == join.member.key or rows.get(key) is not None:
         key = rules.next_key(key)
     return key
 

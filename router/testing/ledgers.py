@@ -86,7 +86,8 @@ def waiting(number: int, **fields: Any) -> Row:
 
 def outcome(row: Row, state: State, epoch: int = 1, **fields: Any) -> Settle:
     """What became of a row under an epoch."""
-    how = {name: fields.pop(name) for name in ("waiters", "causes", "follow_ups") if name in fields}
+    of_settlement = ("waiters", "causes", "follow_ups", "dropped_as")
+    how = {name: fields.pop(name) for name in of_settlement if name in fields}
     return Settle(replace(row, state=state, epoch=epoch, **fields), **how)
 
 

@@ -16,7 +16,7 @@ local function next_key(key)
 end
 
 local function open_digest(key, member, sink, window)
-  while get(key) do
+  while key == member[KEY] or get(key) do
     key = next_key(key)
   end
   local row = {}

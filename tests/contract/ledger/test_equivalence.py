@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.clock import ManualClock
-from router.ledger import Fact, Kind, Ledger, ProgressKey, Row, Settle, State, Stats, Take
+from router.ledger import Fact, Join, Kind, Ledger, ProgressKey, Row, Settle, State, Stats, Take
 from router.ledger._rules import RATE_PREFIX
 from router.ledger.memory import MemoryLedger
+from router.messages import Reason
 from router.testing.ledgers import LedgerStore
 from tests.contract.ledger.stores import PostgresStore, RedisStore, SqliteStore
 from tests.servers import Server
@@ -30,9 +31,11 @@ START = ManualClock().now()
 KEYS = [n.to_bytes(16, "big") for n in range(6)]
 SINKS = ["mail", "chat", ""]
 FAMILIES = [None, b"a" * 16, b"b" * 16]
-CAUSES = [(), ("rejected",), ("unreachable",), ("rejected", "unreachable")]
+DIGESTS = [n.to_bytes(16, "big") for n in range(4, 20)]
+"""Where the rows of digests end up: they are named like some of ``KEYS``, and go past them."""
+CAUSES = [(), ("rejected",), ("unreachable",), ("rejected", "unreachable"), ("unseen",)]
 AT_REST = [*(s for s in State if s is not State.CLAIMED), State.SCHEDULED, State.WAITING]
-FACT_SCOPES = ["cancel:x", "gate:y", "b"]
+FACT_SCOPES = ["cancel:x", "gate:y", "b", "digest:d", "digest:e"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Asker:
 
     def _operation(self) -> tuple[Any, ...]:
         r = self._random
-        match r.choice(["claim", "settle", "settle", "due", "due", "give back", "other"]):
+        match r.choice(["claim", "settle", "settle", "due", "due", "give back", "join", "other"]):
             case "claim":
                 rows = [self._row([State.CLAIMED]) for _ in range(r.randint(1, 4))]
                 return "claim", rows, r.choice([10.0, 25.0])
@@ -82,6 +85,8 @@ class Asker:
                 return "due", wanted, 10.0, r.choice([None, None, [Kind.FEEDBACK]])
             case "give back":
                 return "release", [(r.choice(KEYS), r.randint(1, 3)) for _ in range(3)]
+            case "join":
+                return "join", [self._join() for _ in range(r.randint(1, 3))]
             case _:
                 return self._other()
 
@@ -122,6 +127,21 @@ class Asker:
             event_time=pick([1.0, 2.0]),
             event_hash=pick([b"", b"1", b"2"]),
             blob=pick([None, b"", b"m", b"message"]),
+            rank=pick([0, 1, 1, 2]),
+        )
+
+    def _join(self) -> Join:
+        pick = self._random.choice
+        return Join(
+            scope=pick("de"),
+            key=pick(DIGESTS[:3]),
+            member=self._row([State.WAITING]),
+            sink=pick(SINKS),
+            window=pick([5.0, 20.0]),
+            most=pick([1, 2, 3, 9]),
+            extend=pick([False, True]),
+            at_most=pick([None, 15.0, 30.0]),
+            blob=pick([b"", b"digest"]),
         )
 
     def _settle(self) -> Settle:
@@ -131,6 +151,7 @@ class Asker:
             waiters=r.choice(["keep", "start", "drop"]),
             causes=r.choice(CAUSES),
             follow_ups=tuple(self._row(AT_REST) for _ in range(r.randint(0, 2))),
+            dropped_as=r.choice([None, Reason("digested", "with others")]),
         )
 
     def _take(self) -> Take:
@@ -150,7 +171,8 @@ async def everything(ledger: Ledger) -> list[Any]:
     """All that can be seen of a ledger."""
     stats = await ledger.stats()
     return [
-        list(await ledger.lookup(KEYS)),
+        list(await ledger.lookup([*KEYS, *DIGESTS])),
+        [list(members) for members in await ledger.members([*DIGESTS, FAMILIES[1] or b""])],
         list(await ledger.rows(state=State.SCHEDULED, after=KEYS[0], limit=3)),
         await ledger.next_due(SINKS),
         rounded(stats),
