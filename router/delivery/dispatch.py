@@ -11,6 +11,7 @@ from typing import final
 import anyio
 
 from router.clock import Clock
+from router.delivery.admission import admit, try_shadows
 from router.delivery.books import book_new
 from router.delivery.cancelling import late
 from router.delivery.dead_letters import event_dead_letter_row
@@ -18,8 +19,10 @@ from router.delivery.fallbacks import unreachable_starts
 from router.delivery.input_rows import input_row
 from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
+from router.delivery.members import Joining, Members
 from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
+from router.delivery.silences import Silences
 from router.delivery.stages import Stage, reached
 from router.events import Event, Replay
 from router.ledger import Fact, Row, Settle, State
@@ -32,16 +35,19 @@ from router.planning import (
     Delivery,
     Draft,
     Failure,
+    Member,
     Planned,
     Route,
     Ruleset,
     Scheduled,
+    Suppressed,
     barred,
     derived_key,
     plan,
     record_hash,
 )
-from router.planning.policies import OPTED_OUT
+from router.planning.admission import SHADOW, Refused, is_free
+from router.planning.policies import OPTED_OUT, Mode, RoutePolicy
 from router.recipients import Directory, Found, Unavailable
 from router.telemetry import Metrics
 
@@ -83,6 +89,10 @@ class _Head:
     work: Work
     row: Row | None = None
 
+    @property
+    def policy(self) -> RoutePolicy:
+        return self.delivery.route.policy
+
 
 @final
 class Dispatcher:
@@ -98,17 +108,20 @@ class Dispatcher:
         rules: Ruleset,
         directory: Directory,
         settler: Settler,
+        silences: Silences,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self.rules = rules
         self.directory = directory
         self.settler = settler
+        self.silences = silences
         self.lanes: dict[str, Lane] = {}
         self.retiring: set[Lane] = set()
         self.ledger = settler.ledger
         self._clock = clock
         self._metrics = metrics
+        self._members = Members(settler, clock, metrics)
         self._counted: tuple[Ruleset, Counter[Hashable]] = (rules, Counter())
         settler.contested = self._claim_first
 
@@ -155,10 +168,13 @@ class Dispatcher:
             known = await self._look_up(starting)
             heads += known
             starting = [follower for head in known for follower in _started_with(head)]
+        joining = await self._members.look_up(_joining(outcomes))
         revived = await self._revive(heads)
+        refused = await self._admit(heads, joining)
+        await self._members.join(joining, refused)
         for work, planned in outcomes:
             self._settle_unplanned(work, planned)
-        self._put(heads, revived)
+        self._put(heads, revived, refused)
         for work in works:
             work.ticket.release()
         return [planned for _, planned in outcomes]
@@ -225,7 +241,32 @@ class Dispatcher:
         self.settler.changed.give()
         return {key for key, is_revived in zip(keys, answers, strict=True) if is_revived}
 
-    def _put(self, heads: Sequence[_Head], revived: set[bytes]) -> None:
+    async def _admit(
+        self, heads: Sequence[_Head], joining: Sequence[Joining]
+    ) -> dict[bytes, Refused]:
+        """Why what the ledger does not know yet is suppressed, by key."""
+        silences = self.silences.active
+        held = [h for h in heads if h.row is None and (silences or not is_free(h.policy))]
+        subjects = [h.delivery for h in held if not h.work.is_digest]
+        subjects += [one.member for one in joining if one.row is None]
+        if not held and not subjects:
+            return {}
+        verdicts = await admit(self.ledger, subjects, silences, self._clock.now())
+        refused = {s.key: v for s, v in zip(subjects, verdicts, strict=True) if v is not None}
+        for head in held:
+            if head.work.is_digest and head.policy.mode is Mode.SHADOW:
+                refused[head.delivery.key] = Refused(SHADOW)
+        shadows = [
+            (head.delivery, head.work.rules)
+            for head in held
+            if head.policy.mode is Mode.SHADOW and head.delivery.barred is None
+        ]
+        await try_shadows(shadows, self._clock, self._metrics)
+        return refused
+
+    def _put(
+        self, heads: Sequence[_Head], revived: set[bytes], refused: Mapping[bytes, Refused]
+    ) -> None:
         by_sink: dict[str, list[Job]] = defaultdict(list)
         for head in heads:
             delivery, row, ticket = head.delivery, head.row, head.work.ticket
@@ -241,7 +282,9 @@ class Dispatcher:
             ticket.hold()
             job = job_of(delivery, head.work.rules, ticket)
             job.is_contested = row is not None
-            if delivery.barred is not None and row is None:
+            if row is None and (refusal := refused.get(delivery.key)):
+                self.settler.settle(job, Suppressed(refusal.reason))
+            elif delivery.barred is not None and row is None:
                 self.settler.settle(job, barred(delivery.barred))
             else:
                 by_sink[job.sink].append(job)
@@ -409,6 +452,22 @@ def _asked_for(work: Work, planned: Planned) -> list[Delivery]:
     if not replay.routes or work.route.id in replay.routes:
         return list(planned.deliveries)
     return [d for d in everything if f"{work.route.id}/{d.step.id}" in replay.routes]
+
+
+def _joining(outcomes: Iterable[tuple[Work, Planned]]) -> list[Joining]:
+    """The members of digests, but for those that a replay does not ask for."""
+    return [
+        Joining(member, work.source, work.ticket)
+        for work, planned in outcomes
+        for member in planned.members
+        if work.replay is None or _asks_for(work.replay, member)
+    ]
+
+
+def _asks_for(replay: Replay, member: Member) -> bool:
+    if replay.delivery_key is not None:
+        return replay.delivery_key == member.key
+    return not replay.routes or member.route.id in replay.routes
 
 
 def _started_with(head: _Head) -> list[_Head]:

@@ -26,6 +26,7 @@ from router.delivery.queue import Queue
 from router.delivery.rate import Bucket, Targets
 from router.delivery.sending import BATCH, TARGET_WAITS, Workers
 from router.delivery.settling import Settler
+from router.delivery.silences import Silences
 from router.delivery.stages import Stage, reached
 from router.ledger import (
     Behind,
@@ -105,6 +106,7 @@ class Lane:
         config: SinkConfig,
         gates: Gates,
         settler: Settler,
+        silences: Silences,
         clock: Clock,
         metrics: Metrics,
         *,
@@ -121,6 +123,7 @@ class Lane:
         self._kind = kind
         self._config = config
         self._settler = settler
+        self._silences = silences
         self._clock = clock
         self._metrics = metrics
         self._count = metrics.sink(name)
@@ -365,6 +368,8 @@ class Lane:
             chosen.go.append(job)
         elif has_expired(job.expires_at, now):
             self._workers.end(job, Suppressed(EXPIRED))
+        elif (silence := self._silences.over(job, now)) is not None:
+            self._workers.end(job, Suppressed(silence.reason))
         elif (settlement := held(job, now)) is not None:
             chosen.held.append((job, settlement))
         elif (until := self.gates.target_until(job.target.address, now)) is not None:

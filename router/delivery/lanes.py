@@ -143,6 +143,7 @@ class Lanes:
             config,
             gates,
             self._settler,
+            self._dispatcher.silences,
             self._clock,
             self._metrics,
             bucket=self._bucket(scope, config),

@@ -24,6 +24,7 @@ from router.delivery.lanes import Lanes, SpillBudget
 from router.delivery.outbox import Outbox
 from router.delivery.resume import Resumer
 from router.delivery.settling import Settler
+from router.delivery.silences import Silences
 from router.delivery.watched import WatchedLedger
 from router.events import DecodeConfig, dead_letter_from_line, feedback_from_line
 from router.ledger import Ledger, Stats
@@ -83,7 +84,8 @@ class Worker:
     ) -> None:
         self.ledger = WatchedLedger(ledger, clock, metrics)
         self.settler = Settler(self.ledger, clock, metrics)
-        self.dispatcher = Dispatcher(rules, directory, self.settler, clock, metrics)
+        self.silences = Silences(self.ledger, clock, metrics)
+        self.dispatcher = Dispatcher(rules, directory, self.settler, self.silences, clock, metrics)
         self._budget = SpillBudget(limits.spill_rows, limits.spill_bytes)
         self._lanes = Lanes(
             self.dispatcher,
@@ -143,11 +145,13 @@ class Worker:
             decodings: Of each source.
 
         Raises:
-            LedgerDown: it can't be asked for closed gates.
+            LedgerDown: it can't be asked for closed gates and silences.
         """
+        await self.silences.load()
         tasks.start_soon(self.settler.run)
         await self.apply(self.dispatcher.rules, sinks, digests, decodings, tasks)
         tasks.start_soon(self._lanes.obey_gates)
+        tasks.start_soon(self.silences.obey)
         tasks.start_soon(self._resumer.run)
 
     async def apply(
@@ -166,6 +170,7 @@ class Worker:
         await self._lanes.apply(sinks, digests, tasks)
         self.dispatcher.rules = rules
         self._resumer.use(decodings)
+        self.silences.decodings = decodings
 
     def intake(self, name: str, decoding: DecodeConfig) -> Intake:
         """The worker's side of a source."""

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _ATTEMPT_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LEDGER_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 _AGE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0)
 
+FamilyT = TypeVar("FamilyT", Counter, Gauge, Histogram)
+
 
 class Families:
     """Every metric family, by what it counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._by_label: defaultdict[str, list[Counter | Gauge | Histogram]] = defaultdict(list)
+
         def counter(name: str, doc: str, *labels: str) -> Counter:
-            return Counter(f"router_{name}", doc, labels, registry=registry)
+            return note(Counter(f"router_{name}", doc, labels, registry=registry), labels)
 
         def gauge(name: str, doc: str, *labels: str) -> Gauge:
-            return Gauge(f"router_{name}", doc, labels, registry=registry)
+            return note(Gauge(f"router_{name}", doc, labels, registry=registry), labels)
 
         def histogram(name: str, doc: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"router_{name}", doc, labels, buckets=buckets, registry=registry)
+            family = Histogram(f"router_{name}", doc, labels, buckets=buckets, registry=registry)
+            return note(family, labels)
+
+        def note(family: FamilyT, labels: Iterable[str]) -> FamilyT:
+            for label in labels:
+                self._by_label[label].append(family)
+            return family
 
         self.records_read = counter(
             "records_read_total", "Records read from sources.", "source", "topic"
@@ -46,6 +60,10 @@ class Families:
             "expression_errors_total",
             "Conditions counted false for a missing or mistyped value.",
             "route",
+        )
+        self.silences = gauge("silences", "Silences that have not ended.")
+        self.shadow_failures = counter(
+            "shadow_failures_total", "Messages in shadow mode that can't be rendered.", "route"
         )
         self.duplicate_events = counter(
             "duplicate_event_total", "Different records with one event identity."
@@ -113,3 +131,8 @@ class Families:
         self.log_repeated = counter(
             "log_repeated_total", "Warnings left out because they repeat one just written."
         )
+
+    def forget(self, label: str, value: str) -> None:
+        """Drops every series with this value of a label."""
+        for family in self._by_label[label]:
+            family.remove_by_labels({label: value})

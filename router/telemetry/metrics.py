@@ -7,7 +7,7 @@ names from the configuration, Kafka's topics and partitions, and bounded codes, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, final
 
 from prometheus_client import (
@@ -33,6 +33,7 @@ AttemptOutcome = Literal["delivered", "retry", "halt", "rejected", "in_doubt"]
 GateScope = Literal["sink", "endpoint", "target"]
 GateCause = Literal["halt", "pause", "breaker", "retry_after"]
 BreakerState = Literal["closed", "half_open", "open"]
+_Part = Literal["route", "sink"]
 
 _BREAKER: Mapping[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -85,12 +86,20 @@ class PartitionMetrics:
 class RouteMetrics:
     """Counts of one route."""
 
-    __slots__ = ("_accounts", "_errors", "_matched", "_route")
+    __slots__ = ("_accounts", "_errors", "_matched", "_route", "_shadow_failures")
 
-    def __init__(self, route: str, matched: Counter, errors: Counter, accounts: Accounts) -> None:
+    def __init__(
+        self,
+        route: str,
+        matched: Counter,
+        errors: Counter,
+        shadow_failures: Counter,
+        accounts: Accounts,
+    ) -> None:
         self._route = route
         self._matched = matched
         self._errors = errors
+        self._shadow_failures = shadow_failures
         self._accounts = accounts
 
     def matched(self, count: int = 1) -> None:
@@ -99,6 +108,10 @@ class RouteMetrics:
     def expression_error(self, count: int = 1) -> None:
         """A ``when:`` that was missing or mistyped, and so false."""
         self._errors.inc(count)
+
+    def shadow_failed(self) -> None:
+        """A message in shadow mode that can't be rendered."""
+        self._shadow_failures.inc()
 
     def sink(self, name: str) -> Account:
         """The books of this route's deliveries through one sink."""
@@ -231,6 +244,8 @@ class Metrics:
         self._sinks: dict[str, SinkMetrics] = {}
         self._ledger: dict[str, LedgerMetrics] = {}
         self._seen: dict[Gauge, set[tuple[str, ...]]] = {}
+        self._configured: dict[_Part, frozenset[str]] = {}
+        self._former: set[tuple[_Part, str]] = set()
 
     # Bound objects ---------------------------------------------------------------------------
 
@@ -277,6 +292,7 @@ class Metrics:
                 route,
                 families.route_matched.labels(route),
                 families.expression_errors.labels(route),
+                families.shadow_failures.labels(route),
                 self._accounts,
             )
         return bound
@@ -298,6 +314,33 @@ class Metrics:
             )
         return bound
 
+    # Configuration ---------------------------------------------------------------------------
+
+    def configured(self, routes: Iterable[str], sinks: Iterable[str]) -> None:
+        """These are in force from here on: what was before and is gone may be forgotten."""
+        parts: dict[_Part, frozenset[str]] = {"route": frozenset(routes), "sink": frozenset(sinks)}
+        for part, names in parts.items():
+            self._former |= {(part, name) for name in self._configured.get(part, names) - names}
+            self._former -= {(part, name) for name in names}
+        self._configured = parts
+
+    def forget_former(self) -> None:
+        """Stops showing routes and sinks that are gone, each once nothing of it is under way."""
+        for part, name in list(self._former):
+            is_route = part == "route"
+            books = {"route": name} if is_route else {"sink": name}
+            if not self._accounts.balance(**books).holds:
+                continue
+            self._accounts.forget(**books)
+            self.families.forget(part, name)
+            self._former.discard((part, name))
+            if is_route:
+                self._routes.pop(name, None)
+            else:
+                self._sinks.pop(name, None)
+                for family in (self.families.backlog, self.families.backlog_bytes):
+                    self._seen.get(family, set()).discard((name,))
+
     # Singles ---------------------------------------------------------------------------------
 
     def committed(self) -> None:
@@ -312,6 +355,10 @@ class Metrics:
     def duplicate_event(self, count: int = 1) -> None:
         """A delivery key was met again from a different record than the one stored."""
         self.families.duplicate_events.inc(count)
+
+    def silences(self, count: int) -> None:
+        """How many silences keep something from being sent."""
+        self.families.silences.set(count)
 
     def feedback_dropped(self) -> None:
         """What arrived was not reported, since too much feedback waits to be published."""

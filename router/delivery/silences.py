@@ -1,0 +1,151 @@
+"""Silences of all replicas: facts in the ledger, obeyed here within seconds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
+
+import orjson
+
+from router.clock import Clock
+from router.delivery.job import Job
+from router.delivery.watched import WatchedLedger
+from router.events import DecodeConfig, Event, Poison, decode
+from router.ledger import Fact, LedgerDown
+from router.planning.silences import Muted, Silence, silence_of, silence_to_dict
+from router.telemetry import Metrics
+
+log = logging.getLogger("router.delivery")
+
+PREFIX = "silence:"
+"""What the scopes of silences' facts start with."""
+
+_LOOK_EVERY_S = 2.0
+_OVERLAP_S = 10.0
+
+
+@final
+class Silences:
+    """What is silenced now.
+
+    Attributes:
+        decodings: Of each source, to read kept records again.
+    """
+
+    def __init__(self, ledger: WatchedLedger, clock: Clock, metrics: Metrics) -> None:
+        self.decodings: Mapping[str, DecodeConfig] = {}
+        self._ledger = ledger
+        self._clock = clock
+        self._metrics = metrics
+        self._known: dict[str, Silence] = {}
+        self._since = 0.0
+
+    async def load(self) -> None:
+        """Takes over what the ledger holds, or what has changed there since.
+
+        Raises:
+            LedgerDown: nobody knows.
+        """
+        for fact in await self._ledger.changes(PREFIX, self._since):
+            self._since = max(self._since, fact.at - _OVERLAP_S)
+            self._hear(fact)
+        self._show()
+
+    async def obey(self) -> None:
+        """Looks for what operators silence, for ever."""
+        while True:
+            await self._clock.sleep(_LOOK_EVERY_S)
+            try:
+                await self.load()
+            except LedgerDown:
+                continue
+
+    @property
+    def active(self) -> Sequence[Silence]:
+        """Those that have not ended, the oldest first."""
+        if not self._known:
+            return ()
+        now = self._clock.now()
+        active = [silence for silence in self._known.values() if silence.until > now]
+        return sorted(active, key=lambda silence: (silence.created, silence.id))
+
+    def over(self, job: Job, now: float) -> Silence | None:
+        """The silence that keeps a delivery from being sent; None: it may go."""
+        if not self._known or job.is_unsilenceable:
+            return None
+        muted = Muted(
+            route=job.route,
+            category=job.category,
+            sink=job.sink,
+            channel=job.channel,
+            recipient=job.recipient,
+            events=lambda: self._events(job),
+        )
+        return next((s for s in self._known.values() if s.covers(muted, now)), None)
+
+    async def add(self, silence: Silence) -> None:
+        """Silences from now on, here and on all replicas.
+
+        Raises:
+            LedgerDown: it may or may not be silenced; do it again.
+        """
+        await self._put(fact_of(silence))
+
+    async def expire(self, silence: Silence) -> None:
+        """Ends a silence now.
+
+        Raises:
+            LedgerDown: it may or may not have ended; do it again.
+        """
+        await self._put(ended(silence, self._clock.now()))
+
+    async def _put(self, fact: Fact) -> None:
+        await self._ledger.put_facts([fact])
+        self._hear(fact)
+        self._show()
+
+    def _hear(self, fact: Fact) -> None:
+        id = fact.scope.removeprefix(PREFIX)
+        silence = read_fact(fact)
+        if silence is None or silence.until <= self._clock.now():
+            self._known.pop(id, None)
+        else:
+            self._known[id] = silence
+
+    def _show(self) -> None:
+        now = self._clock.now()
+        self._known = {id: s for id, s in self._known.items() if s.until > now}
+        self._metrics.silences(len(self._known))
+
+    def _events(self, job: Job) -> Iterable[Event]:
+        """A delivery's event, or each way in which sources read its record."""
+        if job.delivery is not None:
+            return [job.delivery.event]
+        decodings = {repr(d): d for d in self.decodings.values()}.values()
+        events = [decode(job.record, decoding) for decoding in decodings]
+        return [event for event in events if not isinstance(event, Poison)]
+
+
+# As facts ----------------------------------------------------------------------------------------
+
+
+def fact_of(silence: Silence) -> Fact:
+    """A silence as the ledger keeps it, until it ends."""
+    value = orjson.dumps(silence_to_dict(silence)).decode()
+    return Fact(PREFIX + silence.id, "", value, silence.until)
+
+
+def ended(silence: Silence, now: float) -> Fact:
+    """The fact of a silence that ends now, for all to notice."""
+    value = orjson.dumps({**silence_to_dict(silence), "until": now}).decode()
+    return Fact(PREFIX + silence.id, "", value, now)
+
+
+def read_fact(fact: Fact) -> Silence | None:
+    """The silence of a fact; None for what this version of the router does not understand."""
+    try:
+        return silence_of(orjson.loads(fact.value))
+    except ValueError as error:
+        log.error("a silence can't be understood, so it silences nothing: %s", error)
+        return None
