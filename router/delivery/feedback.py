@@ -1,4 +1,8 @@
-"""What became of deliveries, for others to know: as ledger rows, in the write that ends each."""
+"""What became of deliveries, for others to know: as ledger rows, in the write that ends each.
+
+A fallback that nobody needed is no news, and most of them end in the ledger with their primary's
+arrival: of those nothing is reported.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from router.clock import Clock
+from router.delivery.fallbacks import NOT_NEEDED
 from router.delivery.job import Job
 from router.delivery.outbox import Publishes
 from router.events import Feedback, FeedbackType, feedback_to_line
@@ -75,6 +80,8 @@ def _type(settlement: Settlement) -> FeedbackType | None:
     match settlement:
         case Arrived():
             return "delivered"
+        case Suppressed() if settlement.reason.code == NOT_NEEDED.code:
+            return None
         case Suppressed():
             return "recipient_gone" if settlement.reason.code == GONE.code else "suppressed"
         case Dead():

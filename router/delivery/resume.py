@@ -19,16 +19,17 @@ from router.delivery.dead_letters import DEAD_LETTERS
 from router.delivery.digest_rows import DIGESTS
 from router.delivery.digests import Digests
 from router.delivery.dispatch import Dispatcher, with_fallbacks
+from router.delivery.due import DueDeliveries
 from router.delivery.endpoints import complete
 from router.delivery.feedback import FEEDBACK
 from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
-from router.delivery.job import Job, render_job, unpack
+from router.delivery.job import Job, render_job
 from router.delivery.outbox import Outbox
 from router.delivery.settling import Settler
 from router.delivery.signal import Signal
 from router.events import DeadLetter, DecodeConfig, Event, Feedback, Poison, decode
-from router.ledger import LedgerDown, Row, Settle, State
+from router.ledger import LedgerDown, Row, Settle
 from router.messages import Reason
 from router.planning import (
     ENDPOINT,
@@ -84,8 +85,8 @@ class Resumer:
         self._feedback_out = feedback
         self._inputs = Inputs(dispatcher, decodings, settler, clock, random)
         self._digests = Digests(dispatcher, decodings, settler, clock, metrics, random)
+        self._due = DueDeliveries(settler, clock, metrics)
         self._clock = clock
-        self._metrics = metrics
         self._random = random
         self._batch = batch
         self._stopping = False
@@ -192,12 +193,7 @@ class Resumer:
     # Deliveries ---------------------------------------------------------------------------------
 
     async def _deliveries(self, rows: Sequence[Row], asked: float) -> None:
-        for row in rows:
-            job = unpack(row)
-            job.claimed_at = asked
-            self._metrics.route(job.route).sink(job.sink).resumed()
-            if row.state is State.CLAIMED and not self._is_to_be_resent(job):
-                continue
+        for job in await self._due.sift(rows, asked):
             if job.message is None or job.target.kind == ENDPOINT:
                 self._unplanned.append(job)
                 self._has_unplanned.give()
@@ -211,15 +207,6 @@ class Resumer:
             # Due at once: it is not looked at before a sink of that name is there again.
             now = self._clock.now()
             self._settler.settle(job, Scheduled(now, Reason("no_sink", "the sink is gone")))
-
-    def _is_to_be_resent(self, job: Job) -> bool:
-        """An earlier claim has ended without an outcome: the step's rule decides."""
-        self._metrics.sink(job.sink).in_doubt()
-        job.is_repeat = True
-        if job.in_doubt == "resend":
-            return True
-        self._settler.settle(job, Dead(Reason("in_doubt", "an earlier attempt broke off")))
-        return False
 
     # Unrendered ---------------------------------------------------------------------------------
 

@@ -11,17 +11,19 @@ from typing import TypeVar, final
 import anyio
 
 from router.clock import Clock
-from router.delivery.books import Rows, book_changes, book_exit, open_keys
+from router.delivery.books import Rows, book_changes, book_exit, book_new, open_keys
 from router.delivery.dead_letters import dead_letter_row
-from router.delivery.fallbacks import started_rows, unneeded_rows, waiting_rows
+from router.delivery.fallbacks import after_cause, effect
 from router.delivery.feedback import Reporter
 from router.delivery.gone import GoneAddresses
-from router.delivery.job import Job
+from router.delivery.job import Job, unpack
 from router.delivery.offsets import Ticket
 from router.delivery.signal import Signal
 from router.delivery.stages import Stage, reached
+from router.delivery.unsettled import superseded
 from router.delivery.watched import WatchedLedger
-from router.ledger import Fact, Kind, LedgerDown, Row, Settle, Settled, State, Waiters
+from router.ledger import UNCLAIMED, Fact, Kind, LedgerDown, Row, Settle, Settled, State
+from router.messages import Reason
 from router.planning import (
     GONE,
     Arrived,
@@ -51,7 +53,7 @@ class Closing:
         route: Whose books its follow-ups go into.
         ticket: Holds a record's offset until it is written.
         job: The delivery that it ends; None for other rows.
-        members: Of a digest, keys of the rows that end with it.
+        members: Of rows that wait on it, the keys: of a digest's members, of fallbacks.
         done: Called once it is written: True if by this, False if the row stood so already.
     """
 
@@ -113,39 +115,61 @@ class Settler:
     def settle(self, job: Job, settlement: Settlement) -> None:
         """Takes what became of a delivery; it is written soon."""
         now = self._clock.now()
+        fallbacks = effect(job, settlement, now)
+        rows, causes = fallbacks.rows, frozenset[Cause]()
         match settlement:
             case Arrived():
-                follow_ups, waiters = self._no_fallbacks(job)
-                settle = Settle(
-                    job.row(State.DELIVERED, reason=settlement.reason),
-                    waiters,
-                    follow_ups=follow_ups,
-                )
+                row = job.row(State.DELIVERED, reason=settlement.reason)
             case Scheduled():
-                waiting = self._waiting_rows(job, now)
                 row = job.row(
                     State.SCHEDULED, reason=settlement.reason, due=settlement.due, with_blob=True
                 )
-                settle = Settle(row, follow_ups=waiting)
             case Suppressed():
-                follow_ups, waiters = self._fallbacks(job, settlement.causes, now)
-                row = job.row(State.SUPPRESSED, reason=settlement.reason)
+                row, causes = job.row(State.SUPPRESSED, reason=settlement.reason), settlement.causes
                 if settlement.reason.code == GONE.code and job.barred is None:
                     self.note(self.gone.found(job))
-                settle = Settle(row, waiters, tuple(settlement.causes), follow_ups)
             case Dead():
-                follow_ups, waiters = self._fallbacks(job, settlement.causes, now)
-                letter = dead_letter_row(job, settlement.reason, now)
                 row = job.row(State.DEAD, reason=settlement.reason, with_blob=True)
-                settle = Settle(row, waiters, tuple(settlement.causes), (*follow_ups, letter))
+                causes = settlement.causes
+                rows = (*rows, dead_letter_row(job, settlement.reason, now))
                 log.warning(
                     "delivery is dead: %s",
                     settlement.reason,
                     extra={"router": {"route": job.route, "step": job.step, "sink": job.sink}},
                 )
-        if self.reporter is not None and (rows := self.reporter.rows(job, settlement)):
-            settle = replace(settle, follow_ups=(*settle.follow_ups, *rows))
+        if self.reporter is not None:
+            rows = (*rows, *self.reporter.rows(job, settlement))
+        settle = Settle(row, fallbacks.waiters, tuple(causes), rows, fallbacks.dropped_as)
         self._take(Closing(settle, job.route, job.ticket, job))
+
+    def wait(self, job: Job, until: float) -> None:
+        """Takes a fallback back that was looked at, and still has to wait for its primary."""
+        row = job.row(State.WAITING, reason=Reason("fallback"), due=until)
+        self._take(Closing(Settle(row), job.route, job.ticket, job))
+
+    def supersede(self, primary: Row, fallback: Job) -> None:
+        """Takes the end of an unsettled primary, of which there may be no row yet: unless it is
+        claimed meanwhile, it is not sent any more. What waits as long for it as the fallback does
+        starts, too."""
+        after, kept = fallback.after or 0.0, unpack(primary) if primary.blob else None
+        reason = superseded(after)
+        row = replace(primary, state=State.SUPPRESSED, due=None, blob=None, reason=reason)
+        account = self._metrics.route(fallback.route).sink(row.sink)
+        if is_known := primary.state is not State.SUPPRESSED:
+            row = replace(row, epoch=primary.epoch or UNCLAIMED)
+
+        def done(is_ours: bool) -> None:
+            if is_ours and is_known:
+                account.resumed()
+                book_exit(account, row)
+            elif is_ours:
+                book_new(account, row)
+
+        reports: tuple[Row, ...] = ()
+        if self.reporter is not None and kept is not None:
+            reports = self.reporter.rows(kept, Suppressed(reason))
+        settle = Settle(row, "start", (after_cause(after),), reports)
+        self.write(settle, route=fallback.route, done=done, members=kept.waiting if kept else ())
 
     def write(
         self,
@@ -160,7 +184,7 @@ class Settler:
 
         Args:
             route: Whose books the rows beside it go into.
-            members: Of a digest's row: the rows that it drops.
+            members: Keys of the rows that it drops or starts.
         """
         self._take(Closing(settle, route, ticket, done=done, members=members))
 
@@ -278,35 +302,6 @@ class Settler:
             self._park_or_release(closing, after)
         elif closing.ticket is not None:
             closing.ticket.release()
-
-    # Fallbacks ----------------------------------------------------------------------------------
-
-    def _waiting_rows(self, job: Job, now: float) -> tuple[Row, ...]:
-        """Fallbacks of a fresh delivery that could not end at once wait in the ledger."""
-        if job.delivery is None or job.rules is None:
-            return ()
-        return tuple(waiting_rows(job, job.delivery.fallbacks, job.rules, now))
-
-    def _no_fallbacks(self, job: Job) -> tuple[tuple[Row, ...], Waiters]:
-        """Fallbacks that wait are dropped; of several devices, one is enough to drop them all,
-        also those that another one would only have put there."""
-        if job.siblings > 1:
-            fallbacks = job.delivery.fallbacks if job.delivery else ()
-            return tuple(unneeded_rows(fallbacks)), "drop"
-        return (), "drop" if job.waiting else "keep"
-
-    def _fallbacks(
-        self, job: Job, causes: frozenset[Cause], now: float
-    ) -> tuple[tuple[Row, ...], Waiters]:
-        """What a failed delivery starts: new rows, or those that wait in the ledger."""
-        if not causes:
-            return self._no_fallbacks(job)
-        if job.delivery is None or job.rules is None:
-            return (), "start" if job.waiting else "keep"
-        if job.siblings > 1:
-            return self._waiting_rows(job, now), "start"
-        started = [f for f in job.delivery.fallbacks if f.step.causes & causes]
-        return tuple(r for f in started for r in started_rows(f, job.rules, now)), "keep"
 
     # Without a durable ledger -------------------------------------------------------------------
 
