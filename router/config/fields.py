@@ -69,6 +69,21 @@ class Fields:
             self.problems.error("R203", message, node.at)
         return None
 
+    def duration(self, key: str, *, may_be_zero: bool = False) -> float | None:
+        """Seconds, or None after a problem."""
+        node = self.node.get(key)
+        if node is None or isinstance(node.value, Raw | Secret):
+            return None
+        try:
+            seconds = parse_duration(node.value)
+        except ValueError as error:
+            self.problems.error("R217", f"{key}: {error}", node.at)
+            return None
+        if seconds <= 0 and not may_be_zero:
+            self.problems.error("R217", f"{key}: must be longer than nothing", node.at)
+            return None
+        return seconds
+
     def choice(self, key: str, choices: Sequence[str]) -> str | None:
         node = self.node.get(key)
         if node is None or isinstance(node.value, Raw):

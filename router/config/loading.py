@@ -203,6 +203,7 @@ class _Load:
             self.problems,
             templates.digests,
             secret_fields=[str(f) for s in sources.values() for f in s.decode.secret_fields],
+            retention=ledger.retention if ledger is not None else None,
         )
         self._routes(document, linker)
         places = _places(document, linker, templates)

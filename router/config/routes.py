@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from router.config.compiling import compile_expression
 from router.config.components import NAME_RULE, is_name
@@ -15,6 +15,7 @@ from router.config.contents import (
     choose_template,
 )
 from router.config.defaults import (
+    ELSEWHERE,
     POLICY_KEYS,
     Categories,
     Layer,
@@ -24,11 +25,22 @@ from router.config.defaults import (
 )
 from router.config.fields import Fields, a_kind
 from router.config.hashing import digest_of
+from router.config.lines import STEP_KEYS, read_lines
+from router.config.policy_checks import check_policies
+from router.config.route_policies import Levels, RoutePolicyLinker, bypass_of
 from router.config.scalars import Raw
 from router.config.selections import link_selection
-from router.config.steps import STEP_KEYS, Sinks, StepLinker, read_lines
+from router.config.steps import Sinks, StepLinker
 from router.nodes import Entry, Node
-from router.planning import ENDPOINT, Route, Selection, Step, TableContent, TemplateContent
+from router.planning import (
+    ENDPOINT,
+    Category,
+    Route,
+    Selection,
+    Step,
+    TableContent,
+    TemplateContent,
+)
 from router.problems import Position, Problems
 from router.routing import AllOf, Condition, Operator, Predicate, parse_condition, parse_path
 from router.values import Secret
@@ -47,12 +59,14 @@ ROUTE_KEYS = (
     "with",
     "deliver",
     "policy",
+    "mode",
+    "rollout",
     "was",
 )
 _ELSEWHERE = (
     {key: "to a step under deliver:" for key in STEP_KEYS if key not in ROUTE_KEYS}
     | dict.fromkeys(POLICY_KEYS, "under policy:")
-    | {"when": "under match:"}
+    | {"when": "under match:", "bypass": "to a category"}
 )
 
 
@@ -65,6 +79,7 @@ class RouteLinker:
         routes: Linked so far, by name.
         places: Where each name was first defined, linked or not.
         secret_fields: Paths below which some source declares secrets.
+        retention: For how many seconds the ledger remembers; None where it is not known.
     """
 
     sinks: Sinks
@@ -74,6 +89,7 @@ class RouteLinker:
     problems: Problems
     template_digests: dict[str, str] = field(default_factory=dict[str, str])
     secret_fields: Sequence[str] = ()
+    retention: float | None = None
     routes: dict[str, Route] = field(default_factory=dict[str, Route])
     places: dict[str, Position] = field(default_factory=dict[str, Position])
     earlier: dict[str, Position] = field(default_factory=dict[str, Position])
@@ -90,7 +106,7 @@ class RouteLinker:
                 self.problems.error("R218", "secrets belong to sinks, not to routes", secret.at)
         layer = self.outer
         if (defaults := node.get("defaults")) is not None:
-            layer = read_layer(defaults, "defaults", self.problems).over(self.outer)
+            layer = read_layer(defaults, "defaults", self.problems, of_file=True).over(self.outer)
             own = defaults.get("category")
             if own is not None:
                 self.categories.layer(layer.category, own.at, self.problems)
@@ -130,7 +146,9 @@ class RouteLinker:
         node, problems = entry.node, self.problems
         fields = Fields(node, f'route "{name}"', problems)
         fields.allow(ROUTE_KEYS, _ELSEWHERE)
-        layer = self._layer(fields, defaults)
+        levels = self._levels(fields, defaults)
+        layer = levels.all
+        category = self.categories.known.get(layer.category or "")
         selection = link_selection(fields)
         chosen = choose_template(fields, self.templates, problems)
         contents = ContentLinker(
@@ -139,7 +157,16 @@ class RouteLinker:
         has_recipients = "recipient" in node.entries or "recipients" in node.entries
         deliver = fields.sequence("deliver")
         lines = read_lines(deliver, fields.what, problems) if deliver else []
-        steps = StepLinker(self.sinks, contents, layer, has_recipients, problems).link(lines)
+        linker = StepLinker(
+            self.sinks,
+            contents,
+            layer,
+            bypass_of(category),
+            has_recipients,
+            self.retention,
+            problems,
+        )
+        steps = linker.link(lines)
         if "deliver" not in node.entries or (deliver is not None and not deliver.nodes):
             message = f"{fields.what} needs a step under deliver:"
             problems.error("R202", message, entry.key_at)
@@ -150,6 +177,10 @@ class RouteLinker:
             return None
         condition = parse_condition(match, problems, compile_expression=compile_expression)
         was = self._was(fields)
+        policy = RoutePolicyLinker(
+            fields, levels, category, was or name, _has_items(selection), problems
+        ).link(steps)
+        check_policies(levels, steps, linker.layers, policy, self.retention, problems)
         if condition is None:
             return None
         is_personal = any(step.per_recipient for step in steps)
@@ -166,29 +197,29 @@ class RouteLinker:
             selection=selection if is_personal else None,
             on_unknown=layer.on_unknown or "dead_letter",
             enabled=fields.boolean("enabled", True),
-            digest=self._digest(node, layer, steps),
+            policy=policy,
+            digest=self._digest(node, levels, category, steps),
         )
 
-    def _layer(self, fields: Fields, defaults: Layer) -> Layer:
+    def _levels(self, fields: Fields, defaults: Layer) -> Levels:
         """The route's own defaults over its category's, its file's and the project's."""
         policy = Layer()
         if (node := fields.mapping("policy")) is not None:
             values = Fields(node, f"policy of {fields.what}", self.problems)
-            values.allow(POLICY_KEYS)
+            values.allow(POLICY_KEYS, ELSEWHERE)
             policy = read_policy(values)
-        own = Layer(
+        own = replace(
+            policy,
             category=fields.text("category"),
             owner=fields.text("owner"),
             on_unknown=read_on_unknown(fields),
-            expires=policy.expires,
-            in_doubt=policy.in_doubt,
         )
         if own.category is not None:
             at = fields.node.locate(["category"])
             category = self.categories.layer(own.category, at, self.problems)
         else:
             category = self.categories.layers.get(defaults.category or "", Layer())
-        return own.over(category).over(defaults)
+        return Levels(own, category, self.outer, own.over(category).over(defaults))
 
     def _check_with(self, fields: Fields, chosen: Chosen | None) -> None:
         given = fields.mapping("with")
@@ -240,17 +271,24 @@ class RouteLinker:
             )
             self.problems.error("R223", message, at)
 
-    def _digest(self, node: Node, layer: Layer, steps: Sequence[Step]) -> str:
+    def _digest(
+        self, node: Node, levels: Levels, category: Category | None, steps: Sequence[Step]
+    ) -> str:
         used = {s.content.template for s in steps if isinstance(s.content, TemplateContent)}
         return digest_of(
             node.plain(),
-            repr(layer),
+            [layer.plain() for layer in (levels.all, levels.category, levels.whole)],
+            sorted(bypass_of(category)),
             [
                 (s.sink, s.channel, s.address_kind, dict(s.by_platform), s.event_hosts)
                 for s in steps
             ],
             {name: self.template_digests.get(name, "") for name in used},
         )
+
+
+def _has_items(selection: Selection | None) -> bool:
+    return selection is not None and selection.each is not None
 
 
 def _narrowed(condition: Condition, steps: Sequence[Step]) -> Condition:

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, cast, get_args
 
-from router.config.analytics import ANALYTICS_KEYS
-from router.config.components import NAME_RULE, is_name
 from router.config.contents import ContentLinker
-from router.config.defaults import Layer, expires_after, read_policy
-from router.config.fields import Fields, read_choice
+from router.config.defaults import Layer, expires_after, read_step_policy
+from router.config.fallbacks import Fallback, check_fallbacks, link_fallback
+from router.config.fields import Fields
+from router.config.lines import Line, check_earlier_ids
+from router.config.route_policies import step_policy
 from router.messages import Channel, Target
-from router.nodes import Entry, Node
-from router.planning import ENDPOINT, Cause, Devices, SinkFacts, Step
-from router.problems import Position, Problems, did_you_mean
+from router.nodes import Node
+from router.planning import ENDPOINT, SHORTEST_MEMORY, Devices, SinkFacts, Step, step_hold
+from router.planning.policies import Bypass
+from router.problems import Problems, did_you_mean
 from router.recipients import is_address
 from router.sinks import KINDS as SINKS
 from router.sinks import SinkType
 
-STEP_KEYS = (
-    "id",
-    "sink",
-    "template",
-    "with",
-    "request",
-    *ANALYTICS_KEYS,
-    "to",
-    "per",
-    "devices",
-    "fallback_for",
-    "causes",
-    "was",
-    "expires",
-    "in_doubt",
-)
-_CAUSES = (str(Cause.UNREACHABLE), str(Cause.REJECTED))
 DEVICES: tuple[Devices, ...] = get_args(Devices)
 
 
@@ -53,125 +38,50 @@ class Sinks:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A step as written, before its sink and its neighbours are known.
-
-    Attributes:
-        id: Its own with the sink's name after it (``id/sink``) where the step names several
-            sinks, so that one more sink leaves the others' ids alone.
-        was: Its earlier id, made in the same way.
-        is_shared: The step names several sinks: this is one of them.
-    """
-
-    id: str
-    was: str | None
-    sink: str
-    sink_at: Position
-    node: Node
-    fields: Fields
-    has_own_id: bool
-    is_shared: bool = False
-
-
-def read_lines(deliver: Node, what: str, problems: Problems) -> list[Line]:
-    """The steps of a ``deliver:`` list, with ids that are theirs alone."""
-    lines = [line for node in deliver.nodes for line in _read_line(node, what, problems)]
-    _require_ids(lines, problems)
-    return lines
-
-
-def _read_line(node: Node, what: str, problems: Problems) -> Iterator[Line]:
-    if isinstance(node.value, str):
-        fields = Fields(Node({}, node.at), what, problems)
-        yield Line(node.value, None, node.value, node.at, node, fields, False)
-        return
-    if not node.is_mapping:
-        problems.error("R203", "a step is a sink's name or a mapping with sink:", node.at)
-        return
-    fields = Fields(node, f"a step of {what}", problems)
-    fields.allow(STEP_KEYS, _ELSEWHERE)
-    sink = node.get("sink")
-    own, was = fields.text("id"), fields.text("was")
-    if own is not None and not is_name(own):
-        problems.error("R205", f'a step can\'t be called "{own}"; {NAME_RULE}', node.locate(["id"]))
-    if sink is None:
-        problems.error("R202", f"a step of {what} needs sink:", node.at)
-    elif not sink.is_sequence:
-        name = fields.text("sink")
-        if name is not None:
-            yield Line(own or name, was, name, sink.at, node, fields, own is not None)
-    else:
-        for item in sink.nodes:
-            name = Fields(Node({"sink": Entry(item.at, item)}, item.at), fields.what, problems)
-            if (one := name.text("sink")) is not None:
-                yield _one_of_several(one, item.at, own, was, fields)
-        if not sink.nodes:
-            problems.error("R203", "sink: must not be empty", sink.at)
-
-
-def _one_of_several(
-    sink: str, at: Position, own: str | None, was: str | None, fields: Fields
-) -> Line:
-    id = f"{own}/{sink}" if own else sink
-    earlier = f"{was}/{sink}" if was else None
-    return Line(id, earlier, sink, at, fields.node, fields, own is not None, is_shared=True)
-
-
-_ELSEWHERE = {
-    "policy": "to the route; a step takes expires and in_doubt themselves",
-    "recipient": "to the route",
-    "recipients": "to the route",
-    "match": "to the route",
-    "category": "to the route",
-}
-
-
-def _require_ids(lines: Sequence[Line], problems: Problems) -> None:
-    first: dict[str, Line] = {}
-    for line in lines:
-        before = first.setdefault(line.id, line)
-        if before is line:
-            continue
-        related = ((before.node.at, "the other step"),)
-        if line.has_own_id and not line.is_shared:
-            at = line.node.locate(["id"])
-            problems.error("R207", f'two steps have the id "{line.id}"', at, related)
-        elif line.is_shared and before.node is line.node:
-            message = f'sink "{line.sink}" stands twice in one step'
-            problems.error("R207", message, line.sink_at, ((before.sink_at, "first here"),))
-        else:
-            message = f'sink "{line.sink}" stands twice; give the steps an id each'
-            problems.error("R207", message, line.sink_at, related)
-
-
-@dataclass(frozen=True, slots=True)
 class StepLinker:
     """Links the steps of one route.
 
     Attributes:
         layer: The route's defaults.
+        bypass: What its category passes by.
         has_recipients: The route says who receives.
+        retention: For how many seconds the ledger remembers; None where it is not known.
+        layers: What holds for each step that was linked, by its id.
     """
 
     sinks: Sinks
     contents: ContentLinker
     layer: Layer
+    bypass: frozenset[Bypass]
     has_recipients: bool
+    retention: float | None
     problems: Problems
+    layers: dict[str, Layer] = field(default_factory=dict[str, Layer])
 
     def link(self, lines: Sequence[Line]) -> list[Step]:
         """The steps that could be linked; every mistake is added to the problems."""
-        steps = [step for line in lines if (step := self._step(line, lines))]
-        _check_earlier_ids(lines, self.problems)
-        _check_circles(lines, self.problems)
-        _check_pace(steps, self.problems)
-        return steps
+        linked = [found for line in lines if (found := self._line(line, lines))]
+        steps = [step for step, _ in linked]
+        check_earlier_ids(lines, self.problems)
+        check_fallbacks(lines, steps, self.problems)
+        return [_with_unless(step, fallback, steps) for step, fallback in linked]
 
-    def _step(self, line: Line, lines: Sequence[Line]) -> Step | None:
+    def _line(self, line: Line, lines: Sequence[Line]) -> tuple[Step, Fallback] | None:
+        fallback = link_fallback(line, lines, self.retention, self.problems)
+        own = read_step_policy(line.fields)
+        step = self._step(line, own.over(self.layer))
+        if step is None:
+            return None
+        if own.quiet_hours and own.quiet_hours.value and not step.is_for_people:
+            message = f'quiet_hours: is for people, but step "{step.id}" sends to none'
+            self.problems.error("R230", message, own.quiet_hours.at)
+        failed = replace(
+            step, fallback_for=fallback.primary, causes=fallback.causes, after=fallback.after
+        )
+        return failed, fallback
+
+    def _step(self, line: Line, layer: Layer) -> Step | None:
         fields = line.fields
-        fallback_for = self._fallback(line, lines)
-        causes = self._causes(fields, fallback_for)
-        layer = read_policy(fields).over(self.layer)
         facts = self.sinks.facts.get(line.sink)
         if facts is None:
             if line.sink not in self.sinks.names and self.sinks.names:
@@ -187,6 +97,9 @@ class StepLinker:
         content = self.contents.link(fields, facts, line.sink_at, per_recipient=per_recipient)
         if content is None:
             return None
+        self.layers[line.id] = layer
+        is_for_people = facts.channel.is_personal and per_recipient and to is None
+        has_quiet_hours = is_for_people and Bypass.QUIET_HOURS not in self.bypass
         return Step(
             id=line.id,
             sink=line.sink,
@@ -197,8 +110,7 @@ class StepLinker:
             was=line.was,
             per_recipient=per_recipient,
             to=to,
-            fallback_for=fallback_for,
-            causes=causes,
+            policy=step_policy(layer, has_quiet_hours=has_quiet_hours),
             expires=expires_after(layer, facts.channel),
             in_doubt=layer.in_doubt or "resend",
             devices=self._devices(fields, facts),
@@ -269,39 +181,12 @@ class StepLinker:
             self.problems.error("R213", f'"{address}" is not a {kind} address', node.at)
         return Target(address, kind)
 
-    def _fallback(self, line: Line, lines: Sequence[Line]) -> str | None:
-        wanted = line.fields.text("fallback_for")
-        if wanted is None:
-            return None
-        if any(other.id == wanted for other in lines):
-            return wanted
-        at = line.node.locate(["fallback_for"])
-        by_sink = [other.id for other in lines if other.sink == wanted]
-        if len(by_sink) > 1:
-            message = (
-                f'fallback_for "{wanted}" could mean {" or ".join(by_sink)}; name the step\'s id'
-            )
-            self.problems.error("R210", message, at)
-            return None
-        ids = [other.id for other in lines if other is not line]
-        if by_sink:
-            hint = f' The step with that sink has the id "{by_sink[0]}"'
-        else:
-            hint = did_you_mean(wanted, ids, "Steps")
-        self.problems.error("R208", f'fallback_for: there is no step "{wanted}".{hint}', at)
-        return None
 
-    def _causes(self, fields: Fields, fallback_for: str | None) -> frozenset[Cause]:
-        node = fields.sequence("causes")
-        if node is None:
-            return frozenset({Cause.UNREACHABLE, Cause.REJECTED}) if fallback_for else frozenset()
-        if fields.node.get("fallback_for") is None:
-            message = "causes: says when a fallback starts; it needs fallback_for:"
-            self.problems.error("R202", message, fields.node.key_at("causes"))
-        if not node.nodes:
-            self.problems.error("R203", "causes: must not be empty", node.at)
-        found = [read_choice(item, "a cause", _CAUSES, self.problems) for item in node.nodes]
-        return frozenset(Cause(cause) for cause in found if cause)
+def _with_unless(step: Step, fallback: Fallback, steps: Sequence[Step]) -> Step:
+    if fallback.unless is None:
+        return step
+    longest = max(step_hold(step, steps), SHORTEST_MEMORY)
+    return replace(step, unless=fallback.unless.linked(longest))
 
 
 def _target_keys(facts: SinkFacts) -> list[str]:
@@ -315,50 +200,3 @@ def _audiences(facts: SinkFacts) -> tuple[str, ...]:
     """Kinds of addresses that stand for many people."""
     kind: SinkType[Any] = SINKS.load(facts.type)
     return kind.audiences
-
-
-def _check_earlier_ids(lines: Sequence[Line], problems: Problems) -> None:
-    taken = {line.id: line.node.at for line in lines}
-    for line in lines:
-        if line.was is None:
-            continue
-        at = line.node.locate(["was"])
-        if line.was in taken:
-            related = ((taken[line.was], "that step"),)
-            message = f'was: "{line.was}" is also a step\'s id or earlier id here'
-            problems.error("R215", message, at, related)
-        taken.setdefault(line.was, at)
-
-
-def _check_circles(lines: Sequence[Line], problems: Problems) -> None:
-    primary: dict[str, str] = {}
-    for line in lines:
-        node = line.node.get("fallback_for")
-        if node is not None and isinstance(node.value, str):
-            primary[line.id] = node.value
-    reported: set[str] = set()
-    for line in lines:
-        way = [line.id]
-        while (after := primary.get(way[-1])) and after not in way:
-            way.append(after)
-        if after != line.id or line.id in reported:
-            continue
-        reported.update(way)
-        shown = " → ".join([*way, line.id])
-        wrong = "a step can't be its own fallback" if len(way) == 1 else "fallbacks form a circle"
-        problems.error("R209", f"{wrong}: {shown}", line.node.locate(["fallback_for"]))
-
-
-def _check_pace(steps: Sequence[Step], problems: Problems) -> None:
-    """A fallback needs the very delivery that failed, so both run for the same people."""
-    by_id = {step.id: step for step in steps}
-    for step in steps:
-        primary = by_id.get(step.fallback_for or "")
-        if primary is not None and primary.per_recipient != step.per_recipient:
-            one, other = ("recipient", "event") if step.per_recipient else ("event", "recipient")
-            message = (
-                f'"{step.id}" runs per {one}, but "{primary.id}", whose fallback it is, per {other}'
-            )
-            if not step.channel.is_personal or not primary.channel.is_personal:
-                message += "; write per: recipient"
-            problems.error("R219", message, step.at, ((primary.at, "the other step"),))

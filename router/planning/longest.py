@@ -28,14 +28,19 @@ def step_hold(step: Step, steps: Sequence[Step]) -> float:
     Args:
         steps: All of the route: a fallback waits for its primary first.
     """
-    policy = step.policy
-    own = policy.delay
-    if policy.quiet_hours is not None and step.is_for_people:
-        own += longest_quiet(policy.quiet_hours)
-    primary = next((s for s in steps if s.id == step.fallback_for), None)
-    if primary is None:
-        return own
-    return own + (step.after or 0.0) + step_hold(primary, steps)
+    by_id = {one.id: one for one in steps}
+    total = 0.0
+    found: Step | None = step
+    while found is not None:
+        by_id.pop(found.id, None)
+        total += _own_hold(found)
+        found = by_id.get(found.fallback_for or "")
+    return total
+
+
+def _own_hold(step: Step) -> float:
+    quiet = step.policy.quiet_hours if step.is_for_people else None
+    return step.policy.delay + (step.after or 0.0) + (longest_quiet(quiet) if quiet else 0.0)
 
 
 def longest_quiet(hours: QuietHours) -> float:

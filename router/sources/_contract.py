@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.clock import Clock
 from router.events import DecodeConfig, Record, TopicPartition
 from router.ledger import Ledger
+
+
+Unmatched = Literal["ignore", "count", "dead_letter"]
 
 
 class SourceConfig(BaseModel):
@@ -21,6 +24,11 @@ class SourceConfig(BaseModel):
 
     type: str = Field(description="The source's kind.")
     decode: DecodeConfig = Field(default=DecodeConfig(), description="How bytes become events.")
+    unmatched: Unmatched = Field(
+        default="count",
+        description="What to do with events that no route wants: `count` them in the metrics, "
+        "`ignore` them there too, or make each a `dead_letter`.",
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=SourceConfig)
