@@ -202,14 +202,19 @@ async def daemon(
         running = Daemon(project, process, session)
         try:
             if is_ready:
-                await eventually(lambda: _ready_or_ended(running), "ready", within_s)
+                await eventually(lambda: ready_or_ended(running), "ready", within_s)
             yield running
         except Exception as error:
             error.add_note(f"the daemon's last output:\n{process.output()}")
             raise
 
 
-async def _ready_or_ended(running: Daemon) -> bool:
+async def ready_or_ended(running: Daemon) -> bool:
+    """Whether it is ready.
+
+    Raises:
+        StartFailed: it has ended.
+    """
     if not running.process.is_running:
         raise StartFailed("ended at once")
     return await running.is_ready()

@@ -1,0 +1,345 @@
+"""One scenario's ground: a topic, a ledger, a sandbox, and daemons that come and go."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import anyio
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from router.ledger import Kind, LedgerDown, Row, State
+from router.sandbox import Received, Sandbox, sandbox
+from tests.brokers import Broker, create_topic
+from tests.chaos.books import Books, balance, ended, read_rows
+from tests.servers import PASSWORD, Server, fresh_name
+from tests.system.processes import Daemon, daemon, eventually, ready_or_ended
+from tests.system.projects import (
+    Env,
+    Project,
+    api_sink,
+    kafka_source,
+    order_route,
+    secrets_of,
+    write_project,
+)
+from tests.system.topics import order
+
+_NAMESPACES = {"postgres": "schema_name", "redis": "prefix"}
+_REPEATS = "router_repeats_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a run lends each scenario.
+
+    Attributes:
+        ledger: ``sqlite``, ``postgres`` or ``redis``.
+        server: The ledger's, for the shared ones.
+        is_long: More events, longer faults.
+        patience_s: How long anything may take before it counts as never.
+    """
+
+    broker: Broker
+    ledger: str
+    server: Server | None
+    folder: Path
+    is_long: bool = False
+    patience_s: float = 120.0
+
+    def size(self, few: int) -> int:
+        """That many events, or ten times as many."""
+        return few * 10 if self.is_long else few
+
+    def seconds(self, short: float) -> float:
+        """That long, or three times as long."""
+        return short * 3 if self.is_long else short
+
+
+@dataclass(slots=True)
+class Trial:
+    """One scenario under way.
+
+    Attributes:
+        steps: Deliveries that each event asks for.
+        times: When each order was published, by its id.
+        reasons: Why a key may have come twice, by key.
+        details: What else is worth telling, by name.
+    """
+
+    site: Site
+    box: Sandbox
+    topic: str
+    group: str
+    partitions: int
+    steps: int
+    sections: Mapping[str, Any]
+    ledger: Mapping[str, Any]
+    times: dict[str, float] = field(default_factory=dict[str, float])
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    details: dict[str, str] = field(default_factory=dict[str, str])
+    _positions: dict[str, str] = field(default_factory=dict[str, str])
+    _ends: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+    _lives: list[Daemon] = field(default_factory=list[Daemon])
+    _counted: dict[int, float] = field(default_factory=dict[int, float])
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _fault_ended: float | None = None
+    _drained: float | None = None
+
+    # Daemons ------------------------------------------------------------------------------------
+
+    def project(
+        self, name: str, *, broker_port: int | None = None, ledger_port: int | None = None
+    ) -> Project:
+        """Writes a replica's project; the ports are of proxies that it has to go through."""
+        bootstrap = self.site.broker.bootstrap
+        if broker_port is not None:
+            bootstrap = f"127.0.0.1:{broker_port}"
+        source = kafka_source(bootstrap, [self.topic], self.group) | {"session_timeout": "3s"}
+        ledger = dict(self.ledger)
+        if "password" in ledger:
+            ledger["password"] = Env("LEDGER_PASSWORD")
+        if ledger_port is not None:
+            ledger["url"] = re.sub(r"(127\.0\.0\.1):\d+", rf"\1:{ledger_port}", ledger["url"])
+        return write_project(
+            self.site.folder / name,
+            sources={"main": source},
+            env={**secrets_of(self.box), "LEDGER_PASSWORD": PASSWORD},
+            ledger=ledger,
+            **self.sections,
+        )
+
+    async def start(self, project: Project, *options: str, is_ready: bool = True) -> Daemon:
+        """Starts a daemon, which runs to the scenario's end if nothing ends it before."""
+        running = await self._stack.enter_async_context(
+            daemon(project, *options, is_ready=is_ready, within_s=self.site.patience_s)
+        )
+        self._lives.append(running)
+        return running
+
+    async def replicas(self, *names: str) -> list[Daemon]:
+        """Starts daemons on one group and one ledger, all at the same time."""
+        return await self.start_all([self.project(name) for name in names])
+
+    async def start_all(self, projects: Sequence[Project]) -> list[Daemon]:
+        """Starts a daemon on each project, all at the same time; they are ready."""
+        started = [await self.start(project, is_ready=False) for project in projects]
+        for running in started:
+            await eventually(lambda: ready_or_ended(running), "ready", self.site.patience_s)
+        return started
+
+    async def stop(self, running: Daemon) -> None:
+        """SIGTERM, and its end."""
+        await self._note_counts()
+        assert await running.stop(self.site.patience_s) == 0
+
+    async def kill(self, running: Daemon) -> None:
+        """SIGKILL; what it has counted so far is lost."""
+        await running.kill()
+
+    async def claimed_by(self, running: Daemon) -> frozenset[str]:
+        """The keys that a daemon has claimed, by the ledger."""
+        owned = f"-{running.process.pid}"
+        rows = await self.rows()
+        return frozenset(
+            row.key.hex()
+            for row in rows
+            if row.state is State.CLAIMED
+            and (self.site.server is None or (row.owner or "").endswith(owned))
+        )
+
+    # Work ---------------------------------------------------------------------------------------
+
+    async def publish(
+        self, count: int, per_second: float | None = None, *, copies: int = 1
+    ) -> None:
+        """Publishes so many more orders, over the partitions in turn; at once, or at a rate.
+
+        Args:
+            copies: How often each is published, the further times on the partitions next to it.
+        """
+        began, first = time.monotonic(), len(self.times)
+        bootstrap = self.site.broker.bootstrap
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            for number in range(first, first + count):
+                if per_second is not None:
+                    due = began + (number - first) / per_second
+                    await anyio.sleep(max(0.0, due - time.monotonic()))
+                self.times[f"o-{number}"] = time.time()
+                for copy in range(copies):
+                    place = (number + copy) % self.partitions
+                    at = await producer.send_and_wait(self.topic, order(number), partition=place)
+                    self._ends[TopicPartition(self.topic, place)] = at.offset + 1
+                    self._positions[f"o-{number}"] = f"{at.topic}/{at.partition}/{at.offset}"
+
+    async def arrivals(
+        self, count: int, where: Callable[[Received], bool] = lambda _: True
+    ) -> None:
+        """Waits until the sandbox has accepted so many."""
+        await eventually(
+            lambda: sum(map(where, self.box.record)) >= count,
+            f"{count} arrivals",
+            self.site.patience_s,
+        )
+
+    def excuse(self, keys: Iterable[str], reason: str) -> None:
+        """Says why these may come twice."""
+        for key in keys:
+            self.reasons.setdefault(key, reason)
+
+    def excuse_orders(self, orders: Iterable[str], reason: str) -> None:
+        """The same, once they have arrived, for orders."""
+        chosen = set(orders)
+        entries = (entry for entry in self.box.record if order_of(entry) in chosen)
+        self.excuse((entry.key for entry in entries if entry.key), reason)
+
+    # The end ------------------------------------------------------------------------------------
+
+    def fault_ends(self) -> None:
+        """From now on it recovers."""
+        self._fault_ended = time.monotonic()
+
+    async def drained(self) -> None:
+        """Waits until all is committed, and nothing is open in the ledger."""
+
+        async def is_drained() -> bool:
+            try:
+                return await self.committed() == self._ends and ended(await self.rows())
+            except (KafkaError, LedgerDown, OSError):
+                return False
+
+        await eventually(is_drained, "all is committed and nothing is open", self.site.patience_s)
+        self._drained = time.monotonic()
+
+    async def committed(self) -> dict[TopicPartition, int]:
+        """The group's offsets, of partitions that were published to."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.site.broker.bootstrap)
+        await admin.start()
+        try:
+            offsets = await admin.list_consumer_group_offsets(
+                self.group, partitions=list(self._ends)
+            )
+        finally:
+            await admin.close()
+        return {at: found.offset for at, found in offsets.items()}
+
+    async def rows(self, kind: Kind = Kind.DELIVERY) -> list[Row]:
+        return await read_rows(self.ledger, kind)
+
+    async def end(self) -> Report:
+        """Stops every daemon that still runs, and does the books."""
+        await self._note_counts()
+        for running in self._lives:
+            if running.process.is_running:
+                await self.stop(running)
+        rows = await self.rows()
+        keys = {row.position: row.key.hex() for row in rows}
+        arrived = [
+            entry.key or keys.get(self._positions.get(order_of(entry), ""), order_of(entry))
+            for entry in self.box.record
+        ]
+        books = balance(
+            planned=len(self.times) * self.steps,
+            rows=rows,
+            letters=await self.rows(Kind.DEAD_LETTER),
+            arrived=arrived,
+            counted=int(sum(self._counted.values())),
+            excused=self.reasons,
+        )
+        if books.repeats:
+            repeated = {key for key in arrived if arrived.count(key) > 1}
+            reasons = sorted({self.reasons.get(key, "no reason") for key in repeated})
+            self.details["repeats"] = f"{', '.join(reasons)}; {books.counted} counted"
+        recovery = (
+            None
+            if self._fault_ended is None or self._drained is None
+            else self._drained - self._fault_ended
+        )
+        return Report(len(self.times), books, recovery, self.details)
+
+    async def _note_counts(self) -> None:
+        """Second sends that each daemon has counted, as long as it can be asked."""
+        for running in self._lives:
+            if running.process.is_running:
+                scrape = await running.scrape()
+                if _REPEATS.removesuffix("_total") in scrape.families:
+                    self._counted[running.process.pid] = scrape.total(_REPEATS)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a scenario found.
+
+    Attributes:
+        events: How many were published.
+        recovery_s: From the end of the fault until nothing was open and all was committed.
+        details: What else is worth telling, by name.
+    """
+
+    events: int
+    books: Books
+    recovery_s: float | None
+    details: Mapping[str, str]
+
+
+def order_of(entry: Received) -> str:
+    """The id of the order that an effect is about."""
+    found = re.search(r"\bo-\d+\b", entry.recipient) or re.search(r"\bo-\d+\b", entry.text)
+    return found[0] if found else ""
+
+
+@asynccontextmanager
+async def trial(
+    site: Site,
+    *,
+    partitions: int = 1,
+    sink: Mapping[str, Any] | None = None,
+    sections: Callable[[Sandbox], Mapping[str, Any]] | None = None,
+    steps: int = 1,
+) -> AsyncGenerator[Trial]:
+    """A trial whose daemons call the sandbox's API once for each order.
+
+    Args:
+        sink: Options of that sink.
+        sections: Sinks, routes and other sections of the configuration instead.
+        steps: Deliveries that each event asks for.
+    """
+    mark = uuid.uuid4().hex[:8]
+    site.folder.mkdir(parents=True, exist_ok=True)
+    topic, group = f"orders.{mark}", f"router.{mark}"
+    await create_topic(site.broker, topic, partitions)
+    async with sandbox() as box, AsyncExitStack() as stack:
+        chosen = {
+            "sinks": {"api": api_sink(box, **(sink or {}))},
+            "routes": {"paid": order_route()},
+        }
+        if sections is not None:
+            chosen = dict(sections(box))
+        yield Trial(
+            site,
+            box,
+            topic,
+            group,
+            partitions,
+            steps,
+            chosen,
+            _ledger(site),
+            _stack=stack,
+        )
+
+
+def _ledger(site: Site) -> Mapping[str, Any]:
+    if site.server is None:
+        path = str(site.folder / "ledger.db")
+        return {"type": "sqlite", "path": path, "ephemeral": True}
+    namespace = {_NAMESPACES[site.ledger]: fresh_name()}
+    return {"type": site.ledger, "url": site.server.url, "password": PASSWORD, **namespace}
