@@ -216,7 +216,8 @@ def test_a_dead_letter_survives_the_kill(
 ) -> None:
     letters = _get(aftermaths, stage).letters
     assert {letter.value for letter in letters} == {order(_REFUSED)}
-    assert len(letters) == (2 if stage is Stage.PUBLISHED else 1)
+    # Published and killed before the ledger knew of it, it is published again.
+    assert len(letters) in ((2,) if stage is Stage.PUBLISHED else (1, 2))
 
 
 def test_what_is_in_doubt_becomes_a_dead_letter_where_the_route_says_so(

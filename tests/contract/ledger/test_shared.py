@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -232,8 +232,7 @@ async def works_again(ledger: Ledger) -> None:
                 await anyio.sleep(0.05)
 
 
-async def test_an_outage_is_told_and_passes(kind: Kind, tmp_path: Path) -> None:
-    folder = server_folder(tmp_path)
+async def test_an_outage_is_told_and_passes(kind: Kind, folder: Path) -> None:
     async with stoppable(kind, folder) as (store, start, stop), store.open() as ledger:
         await ledger.claim([delivery(n) for n in range(5)], LEASE)
         ends = [outcome(delivery(n), State.DELIVERED) for n in range(5)]
@@ -253,8 +252,7 @@ async def test_an_outage_is_told_and_passes(kind: Kind, tmp_path: Path) -> None:
         assert sum((await ledger.stats()).rows.values()) == 5
 
 
-async def test_what_was_acknowledged_survives_a_killed_server(kind: Kind, tmp_path: Path) -> None:
-    folder = server_folder(tmp_path)
+async def test_what_was_acknowledged_survives_a_killed_server(kind: Kind, folder: Path) -> None:
     async with stoppable(kind, folder) as (store, start, stop), store.open() as ledger:
         settled: list[int] = []
 
@@ -291,14 +289,14 @@ def kill(kind: Kind, folder: Path) -> None:
         os.kill(int((folder / "redis.pid").read_text()), signal.SIGKILL)
 
 
-def server_folder(tmp_path: Path) -> Path:
-    """A folder that another user can reach, who runs PostgreSQL if we are root."""
-    for parent in [tmp_path, *tmp_path.parents[:3]]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    folder = tmp_path / "server"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
+@pytest.fixture
+def folder() -> Generator[Path]:
+    """Where a server of our own keeps its data: a place that its user may enter, too."""
+    with TemporaryDirectory(prefix="router-server-") as name:
+        Path(name).chmod(0o755)
+        folder = Path(name) / "server"
+        folder.mkdir()
+        yield folder
 
 
 async def test_a_server_that_is_not_there_is_an_outage(store: SharedStore) -> None:
