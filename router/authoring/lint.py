@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from router.authoring.digest_lint import lint_digests
+from router.authoring.policy_lint import lint_policies
 from router.authoring.route_lint import lint_routes
 from router.authoring.sample_lint import lint_by_samples
 from router.authoring.section_lint import lint_sections
@@ -22,6 +24,8 @@ def lint(loaded: Loaded, *, is_run: bool = True) -> list[Problem]:
     found = [
         *lint_routes(project),
         *lint_by_samples(project),
+        *lint_digests(project),
+        *lint_policies(project),
         *lint_sections(loaded, project, is_run=is_run),
     ]
     return sort_problems(found)

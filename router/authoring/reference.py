@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from router.authoring.codes import CODES as LINT
 from router.authoring.meanings import meanings
 from router.authoring.options import Option, options_of, summary_of
 from router.cli import main as router_command
+from router.config.defaults import CATEGORY_KEYS, DEFAULT_KEYS
 from router.config.sections import SETTINGS
 from router.kinds import Kinds
 from router.messages import Channel
@@ -31,6 +32,12 @@ _FAMILIES: Mapping[str, str] = {
     "R": "Routes and conditions",
     "T": "Templates",
 }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 _PLAIN: tuple[Option, ...] = (
     Option("production", "true or false", "false", False, "This environment reaches real people."),
     Option(
@@ -53,16 +60,14 @@ _PLAIN: tuple[Option, ...] = (
         "mapping",
         None,
         False,
-        "What notifications are about, by name: `description`, `owner`, `optional`, `expires`,"
-        " `in_doubt`.",
+        f"What notifications are about, by name: {_listed(CATEGORY_KEYS)}.",
     ),
     Option(
         "defaults",
         "mapping",
         None,
         False,
-        "What holds where a route says nothing: `category`, `owner`, `on_unknown`, `expires`,"
-        " `in_doubt`.",
+        f"What holds where a route says nothing: {_listed(DEFAULT_KEYS)}.",
     ),
     Option(
         "divert",

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.config.defaults import IN_DOUBT, ON_UNKNOWN
+from router.authoring.policy_schema import (
+    AFTER,
+    BYPASS,
+    POLICY,
+    POLICY_DEFINITIONS,
+    ROUTE_MODE,
+    STEP_POLICY,
+    UNLESS_EVENT,
+)
+from router.authoring.schema_parts import mapping, text, values
+from router.config.defaults import ON_UNKNOWN
 from router.config.steps import DEVICES
 from router.planning import Cause
 from router.routing import OPERATOR_NAMES
@@ -40,24 +50,6 @@ _ONE_OR_MORE: dict[str, Any] = {
 }
 
 
-def _text(description: str, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "description": description, **more}
-
-
-def _mapping(description: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "description": description,
-        "properties": properties,
-        "additionalProperties": False,
-        **more,
-    }
-
-
-def _values(description: str, **more: Any) -> dict[str, Any]:
-    return {"type": "object", "description": description, "additionalProperties": True, **more}
-
-
 def _operand(name: str) -> dict[str, Any]:
     if name in ("some", "every"):
         return {"$ref": "#/$defs/condition"}
@@ -70,41 +62,29 @@ def _operand(name: str) -> dict[str, Any]:
     return {"type": "boolean"} if name == "exists" else _SCALAR
 
 
-_EXPIRES = _text(
-    "How long after the event it may still be sent: 24h for push and chat, 72h for e-mail, never "
-    "for requests, where nothing is said.",
-    examples=["1h", "never"],
-)
-_IN_DOUBT = {
-    "enum": list(IN_DOUBT),
-    "default": "resend",
-    "description": "What to do where nobody knows whether a message left: resend (it may come "
-    "twice) or dead_letter (at most once).",
-}
-_POLICY = {"expires": _EXPIRES, "in_doubt": _IN_DOUBT}
 _ON_UNKNOWN = {
     "enum": list(ON_UNKNOWN),
     "default": "dead_letter",
     "description": "What to do with a person that the directory does not know.",
 }
-_OWNER = _text("The team to ask.")
+_OWNER = text("The team to ask.")
 
 _PERSON = {
-    "id": _text("Path of the person's id.", examples=["data.user_id"]),
-    "email": _text("Path of the e-mail address."),
-    "name": _text("Path of the name."),
-    "locale": _text("Path of the language, such as ru or pt-BR."),
-    "timezone": _text("Path of the time zone, such as Europe/Moscow."),
-    "telegram": _text("Path of the Telegram chat's id."),
-    "max": _text("Path of the MAX chat's id."),
-    "devices": _text("Path of the list of devices, or of their tokens."),
-    "endpoints": _text("Path of the list of endpoints that a customer takes webhooks at."),
-    "preferences": _text("Path of the map of categories to wanted or not."),
-    "attributes": _values("Further attributes, each with its path."),
+    "id": text("Path of the person's id.", examples=["data.user_id"]),
+    "email": text("Path of the e-mail address."),
+    "name": text("Path of the name."),
+    "locale": text("Path of the language, such as ru or pt-BR."),
+    "timezone": text("Path of the time zone, such as Europe/Moscow."),
+    "telegram": text("Path of the Telegram chat's id."),
+    "max": text("Path of the MAX chat's id."),
+    "devices": text("Path of the list of devices, or of their tokens."),
+    "endpoints": text("Path of the list of endpoints that a customer takes webhooks at."),
+    "preferences": text("Path of the map of categories to wanted or not."),
+    "attributes": values("Further attributes, each with its path."),
 }
 _LIST = {
-    "each": _text("Path of a list: one recipient an element.", examples=["data.watchers"]),
-    "except": _text("Path of ids that are left out.", examples=["data.author_id"]),
+    "each": text("Path of a list: one recipient an element.", examples=["data.watchers"]),
+    "except": text("Path of ids that are left out.", examples=["data.author_id"]),
     "where": {"$ref": "#/$defs/condition", "description": "A condition on item."},
     "max": {
         "type": ["integer", "string"],
@@ -113,35 +93,35 @@ _LIST = {
     },
 }
 
-_REQUEST = _mapping(
+_REQUEST = mapping(
     "An HTTP request.",
     {
         "method": {"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"], "default": "POST"},
-        "path": _text("Below the sink's base_url, {name} is filled from params."),
-        "params": _values("What stands for {name} in the path, percent-encoded."),
-        "query": _values("Query parameters."),
-        "headers": _values("Extra headers."),
+        "path": text("Below the sink's base_url, {name} is filled from params."),
+        "params": values("What stands for {name} in the path, percent-encoded."),
+        "query": values("Query parameters."),
+        "headers": values("Extra headers."),
         "json": {"description": "The body as JSON."},
-        "form": _values("The body as a form."),
-        "text": _text("The body as text."),
+        "form": values("The body as a form."),
+        "text": text("The body as text."),
     },
 )
 
-_DISTINCT_ID = _text(
+_DISTINCT_ID = text(
     "Path of the person's id; the recipient's id where the step runs per recipient.",
     examples=["data.user_id"],
 )
-_TRACK = _text("What the event is called in analytics.", examples=["Payment Failed"])
+_TRACK = text("What the event is called in analytics.", examples=["Payment Failed"])
 
-_PROFILE = _mapping(
+_PROFILE = mapping(
     "Changes to a person's analytics profile.",
     {
-        "set": _values("Properties and their values."),
-        "set_once": _values("The same, where the profile has no value yet."),
-        "add": _values("Properties and the numbers to add; a repeat adds again."),
-        "append": _values("Lists and a value to append; a repeat appends again."),
-        "union": _values("Lists and the values that they shall have too."),
-        "remove": _values("Lists and a value to remove."),
+        "set": values("Properties and their values."),
+        "set_once": values("The same, where the profile has no value yet."),
+        "add": values("Properties and the numbers to add; a repeat adds again."),
+        "append": values("Lists and a value to append; a repeat appends again."),
+        "union": values("Lists and the values that they shall have too."),
+        "remove": values("Lists and a value to remove."),
         "unset": {
             "type": "array",
             "items": {"type": "string"},
@@ -151,7 +131,7 @@ _PROFILE = _mapping(
     minProperties=1,
 )
 
-_TABLE_ENTRY = _mapping(
+_TABLE_ENTRY = mapping(
     "What to track for this event type.",
     {
         "track": _TRACK,
@@ -178,30 +158,30 @@ _TABLE: dict[str, Any] = {
     "minProperties": 1,
 }
 
-_STEP = _mapping(
+_STEP = mapping(
     "A sink and what to send there.",
     {
-        "id": _text("Stable name of the step; by default the sink's. Part of delivery keys."),
+        "id": text("Stable name of the step; by default the sink's. Part of delivery keys."),
         "sink": {
             "anyOf": [
-                _text("The sink's name."),
+                text("The sink's name."),
                 {"type": "array", "items": {"type": "string"}, "minItems": 1},
             ],
             "description": "The sink's name; for analytics and requests also a list of sinks.",
         },
-        "template": _text("The template, if not the route's."),
-        "with": _values("Template variables and their values."),
+        "template": text("The template, if not the route's."),
+        "with": values("Template variables and their values."),
         "request": _REQUEST,
         "track": _TRACK,
         "distinct_id": _DISTINCT_ID,
-        "properties": _values("The tracked event's properties."),
+        "properties": values("The tracked event's properties."),
         "map": {
             # A file that !include names is text to an editor.
             "anyOf": [_TABLE, {"type": "string"}],
             "description": "What to track, by event type; the step runs for these types only.",
         },
         "profile": _PROFILE,
-        "to": _values(
+        "to": values(
             "A fixed address instead of recipients.",
             examples=[{"chat": "-1001234567890"}, {"email": "ops@acme.io"}, {"topic": "news"}],
             minProperties=1,
@@ -216,42 +196,45 @@ _STEP = _mapping(
             "description": "Which of a person's devices it goes to; latest is the one that was "
             "registered last.",
         },
-        "fallback_for": _text("Id of the step whose failure starts this one."),
+        "fallback_for": text("Id of the step whose failure starts this one."),
         "causes": {
             "type": "array",
             "items": {"enum": [str(cause) for cause in Cause]},
             "minItems": 1,
-            "description": "Which failures start it; by default any.",
+            "description": "Why it starts; by default any failure, and unsettled with after.",
         },
-        "was": _text("The step's earlier id, so that nothing is sent again after a rename."),
-        **_POLICY,
+        "after": AFTER,
+        "unless_event": UNLESS_EVENT,
+        "was": text("The step's earlier id, so that nothing is sent again after a rename."),
+        **STEP_POLICY,
     },
     required=["sink"],
 )
 
-_ROUTE = _mapping(
+_ROUTE = mapping(
     "What it matches, who receives, which steps.",
     {
-        "description": _text("What it is for."),
+        "description": text("What it is for."),
         "owner": _OWNER,
         "enabled": {"type": "boolean", "default": True, "description": "False switches it off."},
         "match": {"$ref": "#/$defs/condition", "description": "Which events."},
-        "recipient": _mapping("The one who receives.", _PERSON, required=["id"]),
-        "recipients": _mapping("All who receive.", _PERSON | _LIST, required=["each", "id"]),
+        "recipient": mapping("The one who receives.", _PERSON, required=["id"]),
+        "recipients": mapping("All who receive.", _PERSON | _LIST, required=["each", "id"]),
         "on_unknown": _ON_UNKNOWN,
-        "category": _text("What it is about: a name under categories."),
-        "template": _text("The template of all steps that name none."),
-        "with": _values("Template variables and their values."),
+        "category": text("What it is about: a name under categories."),
+        "template": text("The template of all steps that name none."),
+        "with": values("Template variables and their values."),
         "deliver": {
             "type": "array",
             "minItems": 1,
             "description": "The steps.",
             "items": {
-                "anyOf": [_text("The sink's name."), {"$ref": "#/$defs/step"}],
+                "anyOf": [text("The sink's name."), {"$ref": "#/$defs/step"}],
             },
         },
-        "policy": _mapping("Rules of sending.", _POLICY),
-        "was": _text("The route's earlier name, so that nothing is sent again after a rename."),
+        "policy": mapping("Rules of sending.", POLICY),
+        **ROUTE_MODE,
+        "was": text("The route's earlier name, so that nothing is sent again after a rename."),
     },
     required=["match", "deliver"],
 )
@@ -272,7 +255,7 @@ _CONDITION: dict[str, Any] = {
             "description": "All of these must hold.",
         },
         "not": {"$ref": "#/$defs/condition", "description": "This must not hold."},
-        "when": _text("An expression over the event.", examples=["data.paid < data.due"]),
+        "when": text("An expression over the event.", examples=["data.paid < data.due"]),
         "type": {"$ref": "#/$defs/predicate", "description": "The event's type."},
         "topic": {"$ref": "#/$defs/predicate", "description": "The Kafka topic."},
         "source": {"$ref": "#/$defs/predicate", "description": "Who produced the event."},
@@ -286,7 +269,7 @@ _PREDICATE: dict[str, Any] = {
     "anyOf": [
         {**_SCALAR, "description": "Equals."},
         {"type": "array", "items": _SCALAR, "minItems": 1, "description": "Is one of these."},
-        _mapping(
+        mapping(
             "Operators; all must hold.",
             {
                 name: {"description": _OPERATORS.get(name, ""), **_operand(name)}
@@ -297,20 +280,21 @@ _PREDICATE: dict[str, Any] = {
     ]
 }
 
-_DEFAULTS = _mapping(
+_DEFAULTS = mapping(
     "What holds where a route or step says nothing.",
-    {"category": _text("A name under categories."), "owner": _OWNER, "on_unknown": _ON_UNKNOWN}
-    | _POLICY,
+    {"category": text("A name under categories."), "owner": _OWNER, "on_unknown": _ON_UNKNOWN}
+    | POLICY,
 )
 
-_CATEGORY = _mapping(
+_CATEGORY = mapping(
     "What notifications are about.",
     {
-        "description": _text("What it is, for people."),
+        "description": text("What it is, for people."),
         "owner": _OWNER,
         "optional": {"type": "boolean", "default": True, "description": "People may opt out."},
+        "bypass": BYPASS,
     }
-    | _POLICY,
+    | POLICY,
 )
 
 ROUTE_DEFINITIONS: dict[str, Any] = {
@@ -320,6 +304,7 @@ ROUTE_DEFINITIONS: dict[str, Any] = {
     "step": _STEP,
     "defaults": _DEFAULTS,
     "category": _CATEGORY,
+    **POLICY_DEFINITIONS,
 }
 """Definitions that all kinds of files share."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar, cast
 from zoneinfo import available_timezones
 
@@ -166,7 +166,9 @@ def _time_of_day(inner: Fields, key: str) -> int | None:
     found = _TIME_OF_DAY.fullmatch(node.value) if isinstance(node.value, str) else None
     if found is None:
         given = f'"{node.value}"' if node.is_scalar else f"a {node.kind()}"
-        inner.problems.error("R224", f"{key}: not a time of day: {given}; write 22:00", node.at)
+        is_hour = type(node.value) is int and 0 <= node.value < 24
+        right = f"{node.value:02}:00" if is_hour else "22:00"
+        inner.problems.error("R224", f"{key}: not a time of day: {given}; write {right}", node.at)
         return None
     return int(found[1]) * 60 + int(found[2])
 
@@ -315,7 +317,8 @@ def _mapping_or_none(
     if node.value == OFF:
         return Written(None, node, at)
     if not node.is_mapping:
-        values.wrong(key, node, f"a mapping or {OFF}")
+        of_route = replace(values, what=values.what.removeprefix("policy of "))
+        of_route.wrong(key, node, f"a mapping or {OFF}")
         return None
     value = read(Fields(node, _what(values, key), values.problems))
     return None if value is None else Written(value, node, at)

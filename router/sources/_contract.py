@@ -13,7 +13,6 @@ from router.clock import Clock
 from router.events import DecodeConfig, Record, TopicPartition
 from router.ledger import Ledger
 
-
 Unmatched = Literal["ignore", "count", "dead_letter"]
 
 

@@ -12,9 +12,9 @@ from router.authoring.schema import Kind, json_schema, schema
 from router.config import CODES
 from router.config.defaults import CATEGORY_KEYS, DEFAULT_KEYS, POLICY_KEYS
 from router.config.documents import read_document
+from router.config.lines import STEP_KEYS
 from router.config.routes import ROUTE_KEYS
 from router.config.sections import ROUTER_KEYS
-from router.config.steps import STEP_KEYS
 from router.nodes import Node
 from router.problems import Problems, Source
 from router.routing import OPERATOR_NAMES
