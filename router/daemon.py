@@ -178,6 +178,7 @@ class Daemon:
             )
             self.ledger = self.worker.ledger
             self.settler = self.worker.settler
+            self.metrics.configured(project.routes, project.sink_facts)
             self.metrics.reloaded("applied", project.hash, clock.now())
             yield
 
@@ -275,6 +276,7 @@ class Daemon:
 
     async def look_at_ledger(self) -> Stats:
         """The ledger's numbers, into metrics and the spill budget."""
+        self.metrics.forget_former()
         self.stats = await self.worker.look()
         return self.stats
 
@@ -315,6 +317,8 @@ class Daemon:
             await self._apply(new, rules)
             self.project = new
             self._apply_sources(new)
+            self.metrics.configured(new.routes, new.sink_facts)
+            self.metrics.forget_former()
             self.metrics.reloaded("applied", new.hash, self._clock.now())
             spare_what_lives()
             log.info("reloaded: %s", ", ".join(changed))

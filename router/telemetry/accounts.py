@@ -82,6 +82,13 @@ class Account:
         """Given back unsettled: Kafka still has the record (revocation, shutdown)."""
         self._leave(Exit.WITHDRAWN, "", count)
 
+    def add(self, other: Account) -> None:
+        """Enters all that another account holds."""
+        self.planned_count += other.planned_count
+        self.resumed_count += other.resumed_count
+        for exit_, reason, count in other.exits():
+            self._leave(exit_, reason, count)
+
     def _leave(self, exit_: Exit, reason: str, count: int) -> None:
         key = (exit_, reason)
         exits = self._exits
@@ -150,6 +157,7 @@ class Accounts(Collector):
 
     def __init__(self) -> None:
         self._accounts: dict[tuple[str, str], Account] = {}
+        self._former = Account("", "")
 
     def of(self, route: str, sink: str) -> Account:
         """The account of a route and sink; the same object each time."""
@@ -160,11 +168,20 @@ class Accounts(Collector):
 
     def balance(self, *, route: str | None = None, sink: str | None = None) -> Balance:
         """All books added up, or those of one route, or one sink."""
+        if route is None and sink is None:
+            return add_up([*self._accounts.values(), self._former])
         return add_up(
             account
             for account in list(self._accounts.values())
             if (route is None or account.route == route) and (sink is None or account.sink == sink)
         )
+
+    def forget(self, *, route: str | None = None, sink: str | None = None) -> None:
+        """No more shows the books of a route, or of a sink; they still count in the whole."""
+        for key, account in list(self._accounts.items()):
+            if account.route == route or account.sink == sink:
+                self._former.add(account)
+                del self._accounts[key]
 
     def collect(self) -> Iterator[Metric]:
         planned = CounterMetricFamily(
@@ -189,7 +206,7 @@ class Accounts(Collector):
             resumed.add_metric(labels, account.resumed_count)
             for exit_, reason, count in account.exits():
                 settled.add_metric((*labels, exit_, reason), count)
-        balance = add_up(accounts)
+        balance = add_up([*accounts, self._former])
         open_ = GaugeMetricFamily(
             "router_deliveries_open",
             "Deliveries not ended yet: in flight here, and put into the schedule less taken out.",

@@ -75,6 +75,31 @@ async def test_a_changed_route_takes_effect_and_an_invalid_one_does_not(place: P
         assert paths(box) == ["/before/o-1", "/after/o-2", "/after/o-3", "/healed/o-4"]
 
 
+async def test_a_route_that_was_taken_away_leaves_the_metrics(place: Place) -> None:
+    await place.create()
+    async with sandbox() as box:
+        routes = {"paid": order_route("/paid"), "lost": order_route("/lost")}
+        project = place.project(box, routes=routes)
+        async with daemon(project, "--no-watch") as running:
+            await place.publish([order(1)])
+            await place.commits(1)
+            before = await running.scrape()
+            assert before.total("router_route_matched_total", route="lost") == 1
+            project.write_routes({"paid": order_route("/paid")})
+            await _hup(running, "applied")
+
+            async def is_forgotten() -> bool:
+                scrape = await running.scrape()
+                return bool(scrape.samples) and not any(
+                    labels.get("route") == "lost" for _, labels, _ in scrape.samples
+                )
+
+            await eventually(is_forgotten, "nothing of the route shows")
+            after = await running.scrape()
+            assert after.total("router_route_matched_total", route="paid") == 1
+            assert after.total("router_deliveries_settled_total", route="paid") == 1
+
+
 async def test_reloads_of_unchanged_content_cause_nothing(place: Place) -> None:
     await place.create()
     await create_topic(place.broker, place.replay_topic)
