@@ -8,7 +8,7 @@ from typing import Any
 
 from router.config.defaults import Layer
 from router.config.fields import Fields
-from router.config.policies import CATEGORY, RECIPIENT, ThrottleRule, Written, read_rollout
+from router.config.policies import CATEGORY, RECIPIENT, Written, read_rollout
 from router.planning import SHORTEST_MEMORY, Category, Step, longest_hold
 from router.planning.policies import (
     Bypass,
@@ -80,36 +80,27 @@ class RoutePolicyLinker:
 
     def _throttles(self) -> tuple[Throttle, ...]:
         """From the narrowest level to the widest; one that says ``none`` ends the list."""
+        category = f"category:{self.category.name}" if self.category else None
         levels = (
             (f"route:{self.key_id}", self.levels.own.throttle),
-            (self._category_scope, self.levels.category.throttle),
+            (category, self.levels.category.throttle),
             ("all", self.levels.whole.throttle),
         )
-        found: dict[Any, Throttle] = {}
-        for scope, written in levels:
+        found: list[Throttle] = []
+        for level, written in levels:
             if written is None:
                 continue
             if written.value is None:
                 break
-            throttle = self._throttle(scope, written, written.value)
-            # Equal counts of two levels are one count: the lower limit is the one that binds.
-            same = found.get(key := (throttle.scope, throttle.by, throttle.per))
-            if same is None or throttle.limit < same.limit:
-                found[key] = throttle
-        return tuple(found.values())
-
-    def _throttle(self, scope: str, written: Written[ThrottleRule], rule: ThrottleRule) -> Throttle:
-        if rule.by == CATEGORY:
-            scope = self._category_scope
-            if self.category is None and written is self.levels.own.throttle:
+            rule = written.value
+            scope = category if rule.by == CATEGORY else level
+            if scope is not None:
+                by = None if rule.by in (RECIPIENT, CATEGORY) else rule.by
+                found.append(Throttle(rule.limit, rule.per, scope, by, written.at))
+            elif written is self.levels.own.throttle:
                 message = f"by: category, but {self.fields.what} has no category"
                 self.problems.error("R228", message, written.node.locate(["by"]))
-        by = None if rule.by in (RECIPIENT, CATEGORY) else rule.by
-        return Throttle(rule.limit, rule.per, scope, by, written.at)
-
-    @property
-    def _category_scope(self) -> str:
-        return f"category:{self.category.name if self.category else ''}"
+        return tuple(found)
 
     def _refuse_for_nobody(self, own: Layer) -> None:
         for key in ("throttle", "digest", "quiet_hours"):

@@ -207,6 +207,45 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         'sink "out" publishes on orders, which source "main" reads: each record comes back as an'
         " event, and may go round for ever",
     ),
+    "a digest that is not told of": (
+        routes(("template: note", "template: note\n        policy: {digest: {window: 15m}}")),
+        "R309",
+        'route "paid" has a digest, and template "note" never reads digest: it tells of the newest'
+        " event only",
+    ),
+    "nothing that could be cancelled": (
+        routes(
+            (
+                "template: note",
+                "template: note\n        policy: {cancel_on: {match: {type: b}, same: data.id}}",
+            )
+        ),
+        "R310",
+        'route "paid" has cancel_on, but sends at once: only what is retried can be cancelled;'
+        " write delay: or a digest",
+    ),
+    "a delay beyond the expiry": (
+        routes(("template: note", "template: note\n        policy: {delay: 2h, expires: 1h}")),
+        "R311",
+        'step "mail" waits 2h, but its messages expire after 1h: none is ever sent',
+    ),
+    "quiet hours beyond the expiry": (
+        routes(
+            (
+                "template: note",
+                'template: note\n        policy: {expires: 6h, quiet_hours: {from: "22:00", to:'
+                ' "08:00"}}',
+            )
+        ),
+        "R311",
+        'step "mail" is kept back for up to 10h by quiet hours, but its messages expire after 6h:'
+        " those of the evening never arrive; write a longer expires:, or quiet_hours: none",
+    ),
+    "a digest that nothing collects": (
+        {"layout": "---\nsubject: T\n---\n{{ total }} {{ digest.count if digest else 1 }}\n"},
+        "T203",
+        'template "note" reads digest, and no route that uses it has a digest',
+    ),
 }
 OF_ENVIRONMENTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "mail as plain text": (
