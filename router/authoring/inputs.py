@@ -94,13 +94,14 @@ def read_sample(file: str, content: bytes) -> Given:
     problems.raise_if_errors()
     name = PurePath(file).stem
     sample = parse_sample(name, document.node, problems)
-    if sample is not None and "event" not in document.node.entries:
+    if sample is not None and not document.node.entries.keys() & {"event", "digest"}:
         message = "this sample has variables and no event: there is nothing to route"
         problems.error("T101", message, document.node.at)
     problems.raise_if_errors()
     if sample is None:
         raise ConfigError(problems.found)
-    return Given(file, sample.view.event, sample.view.recipient, sample.view.now)
+    event = replace(sample.view.event, collected=None)
+    return Given(file, event, sample.view.recipient, sample.view.now)
 
 
 def at_time(given: Sequence[Given], now: float | None) -> list[Given]:

@@ -62,26 +62,35 @@ _RECIPIENT = {key: _text(text) for key, text in _TEXTS.items()} | {
     },
 }
 
+_EVENT_PROPERTIES: dict[str, Any] = {key: _text(text) for key, text in _EVENT.items()} | {
+    "headers": _MAPPING | {"description": "Kafka headers."},
+    "data": {"description": "The payload."},
+}
+_ITEM: dict[str, Any] = {"description": "The element of recipients.each."}
+
 SAMPLE_FILE: dict[str, Any] = {
     "title": "samples/*.yaml",
     "type": "object",
     "properties": {
         "note": {"type": "string", "description": "What is special about this case."},
         "now": _text("When it is rendered, as 2026-11-24T10:00:00Z; by default the event's time."),
-        "event": _closed(
-            {key: _text(text) for key, text in _EVENT.items()}
-            | {
-                "headers": _MAPPING | {"description": "Kafka headers."},
-                "data": {"description": "The payload."},
-            },
-            "The event that routes match and the template reads.",
-        ),
+        "event": _closed(_EVENT_PROPERTIES, "The event that routes match and the template reads."),
+        "digest": {
+            "type": "array",
+            "minItems": 1,
+            "description": "In place of event: the events that a digest tells of.",
+            "items": _closed(_EVENT_PROPERTIES | {"item": _ITEM}, "An event of a digest."),
+        },
         "recipient": _closed(_RECIPIENT, "Who receives it."),
         "variables": _MAPPING | {"description": "What a route's with: would give."},
-        "item": {"description": "The element of recipients.each."},
+        "item": _ITEM,
         "route": {"type": "string", "description": "The route's name."},
     },
-    "anyOf": [{"required": ["event"]}, {"required": ["variables"]}],
+    "anyOf": [
+        {"required": ["event"]},
+        {"required": ["digest"]},
+        {"required": ["variables"]},
+    ],
     "additionalProperties": False,
 }
 """One case that a template is shown and checked with."""

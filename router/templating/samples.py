@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
-from router.events import Event, Record
+from router.events import Collected, Event, Record
 from router.nodes import Node
 from router.problems import Problems
 from router.recipients import Device, Recipient, read_devices
@@ -17,8 +17,9 @@ from router.templating.model import EXAMPLE_TIME, Sample, example_view
 from router.templating.settings import check_keys, is_mapping, text_of
 from router.templating.view import View
 
-_KEYS = ("note", "now", "event", "recipient", "variables", "item", "route")
+_KEYS = ("note", "now", "event", "digest", "recipient", "variables", "item", "route")
 _EVENT_KEYS = ("id", "type", "source", "subject", "time", "topic", "key", "headers", "data")
+_DIGEST_KEYS = (*_EVENT_KEYS, "item")
 _ADDRESSES_APART = ("endpoints",)
 _RECIPIENT_KEYS = tuple(f.name for f in fields(Recipient) if f.name not in _ADDRESSES_APART)
 _RECIPIENT_TEXTS = frozenset(_RECIPIENT_KEYS) - {"attributes", "preferences", "devices"}
@@ -31,17 +32,19 @@ def parse_sample(name: str, node: Node, problems: Problems) -> Sample | None:
     if not is_mapping(node, "a sample", problems):
         return None
     check_keys(node, _KEYS, problems)
-    if "event" not in node.entries and "variables" not in node.entries:
-        problems.error("T101", "a sample needs an event or variables", node.at)
-    event = _parse_event(node.get("event"), problems)
+    if not node.entries.keys() & {"event", "digest", "variables"}:
+        problems.error("T101", "a sample needs an event, a digest or variables", node.at)
+    event, item = _parse_event(node.get("event"), problems), _item(node)
+    if "digest" in node.entries:
+        event, item = _parse_digest(node, problems)
     recipient = _parse_recipient(node.get("recipient"), problems)
     variables = _mapping(node.get("variables"), "variables", problems)
-    item, now = node.get("item"), node.get("now")
+    now = node.get("now")
     time = event.time if event else EXAMPLE_TIME
     view = View(
         event=event or example_view(variables).event,
         recipient=recipient,
-        item=item.plain() if item else None,
+        item=item,
         route=text_of(node.get("route"), problems) or "sample",
         now=_moment(now, time, problems),
         variables=variables,
@@ -66,10 +69,39 @@ def _moment(node: Node | None, default: float, problems: Problems) -> float:
         return default
 
 
-def _parse_event(node: Node | None, problems: Problems) -> Event | None:
+def _item(node: Node) -> Any:
+    item = node.get("item")
+    return item.plain() if item else None
+
+
+def _parse_digest(node: Node, problems: Problems) -> tuple[Event | None, Any]:
+    """The event that stands for a digest's events, the newest of them, and its item."""
+    for key in ("event", "item"):
+        if key in node.entries:
+            message = f"{key}: stands with each event of a digest, not beside it"
+            problems.error("T101", message, node.key_at(key))
+    entries = node.entries["digest"].node
+    if not entries.is_sequence or not entries.nodes:
+        problems.error("T101", "digest has to be a list of events", entries.at)
+        return None, None
+    found: list[tuple[Event, Any]] = []
+    for entry in entries.nodes:
+        event = _parse_event(entry, problems, _DIGEST_KEYS)
+        if event is not None:
+            found.append((event, _item(entry)))
+    if not found:
+        return None, None
+    found.sort(key=lambda one: one[0].time)
+    event, item = found[-1]
+    return replace(event, collected=Collected(len(found), tuple(found))), item
+
+
+def _parse_event(
+    node: Node | None, problems: Problems, keys: Collection[str] = _EVENT_KEYS
+) -> Event | None:
     if node is None or not is_mapping(node, "event", problems):
         return None
-    check_keys(node, _EVENT_KEYS, problems)
+    check_keys(node, keys, problems)
     texts = {
         key: text_of(node.get(key), problems)
         for key in ("id", "type", "source", "subject", "topic", "key")
