@@ -15,7 +15,7 @@ from router.delivery.dispatch import Dispatcher, Work
 from router.delivery.input_rows import INPUT_WAITS
 from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
-from router.events import DecodeConfig, Event, Poison, Record, decode
+from router.events import DecodeConfig, Event, Record, decode
 from router.ledger import UNCLAIMED, Row, Settle, State
 from router.messages import Reason
 from router.planning import (
@@ -28,6 +28,7 @@ from router.planning import (
     digest_event,
     select,
 )
+from router.planning.silences import Muted, Silence
 from router.telemetry import Metrics
 
 DIGESTED: Final = Reason("digested", "it was told of in a digest")
@@ -124,10 +125,10 @@ class Digests:
             for members in await self._ledger.members([row.key for row in rows])
         ]
         marks = await self._marks(found)
-        rules = self._dispatcher.rules
+        rules, silences = self._dispatcher.rules, self._dispatcher.silences.active
         works: list[tuple[_Digest, Work]] = []
         for row, members in zip(rows, found, strict=True):
-            left = [member for member in members if not self._is_ended(member, marks)]
+            left = [member for member in members if not self._is_ended(member, marks, silences)]
             digest = _Digest(row, read_digest(row), tuple(left))
             if work := self._work(digest, rules):
                 works.append((digest, work))
@@ -139,13 +140,38 @@ class Digests:
 
     # Members ------------------------------------------------------------------------------------
 
-    def _is_ended(self, member: _Member, marks: Marks) -> bool:
+    def _is_ended(self, member: _Member, marks: Marks, silences: Sequence[Silence]) -> bool:
         """Whether it is not to be told of; it ends alone then."""
         ended = end_of(member, marks)
-        if ended is None:
-            return False
-        self._drop(member, ended.reason)
-        return True
+        if ended is not None:
+            self._drop(member, ended.reason)
+            return True
+        if silences and (silence := self._silence_over(member, silences)):
+            self._drop(member, silence.reason)
+            return True
+        return False
+
+    def _silence_over(self, member: _Member, silences: Sequence[Silence]) -> Silence | None:
+        head = member.head
+        if head.is_unsilenceable:
+            return None
+        event = self._decode(member)
+        muted = Muted(
+            route=head.route,
+            category=head.category,
+            sink="",
+            channel="",
+            recipient=head.recipient,
+            events=lambda: [] if event is None else [event],
+        )
+        now = self._clock.now()
+        return next((silence for silence in silences if silence.covers(muted, now)), None)
+
+    def _decode(self, member: _Member) -> Event | None:
+        """Its event as its source is read today; None where it can't be read any more."""
+        decoding = self.decodings.get(member.head.source)
+        event = decode(member.record, decoding) if decoding else None
+        return event if isinstance(event, Event) else None
 
     def _drop(self, member: _Member, reason: Reason, *follow_ups: Row) -> None:
         row = replace(member.row, state=State.SUPPRESSED, epoch=UNCLAIMED, reason=reason)
@@ -162,9 +188,8 @@ class Digests:
         """The members' events, as they are read today; those that can't be read are dead."""
         told: list[Told] = []
         for member in digest.members:
-            decoding = self.decodings.get(member.head.source)
-            event = decode(member.record, decoding) if decoding else None
-            if event is None or isinstance(event, Poison):
+            event = self._decode(member)
+            if event is None:
                 self._drop(member, _GONE, self._letter(member, _GONE))
             else:
                 draft = _draft(route, event, digest.head.recipient)
