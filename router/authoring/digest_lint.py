@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.authoring.route_lint import warning
+from router.authoring.route_lint import routes_in_force, warning
 from router.config import Project
 from router.planning import Route, Step, TemplateContent
 from router.problems import Problem
@@ -14,7 +14,7 @@ _DIGEST = "digest"
 
 def lint_digests(project: Project) -> Iterator[Problem]:
     """What templates read of digests, held against the routes that use them."""
-    routes = [route for route in project.routes.values() if route.enabled]
+    routes = routes_in_force(project)
     collected: dict[str, bool] = {}
     for route in routes:
         has_digest = route.policy.digest is not None

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from router.authoring.route_lint import warning
+from router.authoring.route_lint import routes_in_force, warning
 from router.config import Project
 from router.planning import Route, Step, longest_hold, longest_quiet
-from router.planning.policies import Mode
 from router.problems import Problem
 from router.values import format_duration
 
 
 def lint_policies(project: Project) -> Iterator[Problem]:
-    """Every route that is in force."""
-    for route in project.routes.values():
-        if not route.enabled or route.policy.mode is Mode.OFF:
-            continue
+    """What is found about each route in force."""
+    for route in routes_in_force(project):
         yield from _nothing_to_cancel(route)
         for step in route.steps:
             yield from _expires_first(step)

@@ -10,6 +10,7 @@ from typing import Any
 from router.authoring.conjunctions import contradiction
 from router.config import Project
 from router.planning import Cause, Route, Step
+from router.planning.policies import Mode
 from router.problems import Position, Problem, Severity
 from router.routing import Path
 from router.templating import Value
@@ -29,8 +30,8 @@ _PATH = re.compile(r"(?:data|event|item|recipient|headers)(?:\.[A-Za-z_]\w*|\.\d
 
 
 def lint_routes(project: Project) -> Iterator[Problem]:
-    """Everything about each enabled route, and about routes that repeat one another."""
-    routes = [route for route in project.routes.values() if route.enabled]
+    """Everything about each route in force, and about routes that repeat one another."""
+    routes = routes_in_force(project)
     for route in routes:
         yield from _never_matches(route)
         for step in route.steps:
@@ -39,6 +40,11 @@ def lint_routes(project: Project) -> Iterator[Problem]:
             yield from _outlives_ledger(step, project)
         yield from _fallbacks(route)
     yield from _duplicates(routes)
+
+
+def routes_in_force(project: Project) -> list[Route]:
+    """Those that match anything at all."""
+    return [r for r in project.routes.values() if r.enabled and r.policy.mode is not Mode.OFF]
 
 
 def warning(
