@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from router.events import Collected, Event
+from router.events import Collected, Event, TopicPartition
 
 MOST_SHOWN: Final = 100
 """So many events a template can go through; it knows the number of all."""
@@ -29,6 +29,8 @@ class Told:
 def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
     """The event that stands for a digest, and its item: the newest one, as the digest's own.
 
+    Of events of one time the later record is the newer one.
+
     Its identity is the digest's, whichever of the members are left: a digest that is flushed
     twice is told of once.
 
@@ -36,9 +38,14 @@ def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
         key: 16 bytes, of the digest.
         members: At least one, in any order.
     """
-    told = sorted(members, key=lambda member: (member.event.time, member.key))
+    told = sorted(members, key=_age)
     newest = told[-1]
     shown = tuple((member.event, member.item) for member in told[:MOST_SHOWN])
     collected = Collected(len(told), shown)
     event = replace(newest.event, identity=f"digest:{key.hex()}", collected=collected)
     return event, newest.item
+
+
+def _age(member: Told) -> tuple[float, TopicPartition, int, bytes]:
+    record = member.event.record
+    return member.event.time, record.place, record.offset, member.key
