@@ -77,7 +77,8 @@ class Proxy:
                 await self._connect(client)
             finally:
                 self._connections.discard(scope)
-                reset_on_close(client.extra(SocketAttribute.raw_socket))
+                with suppress(OSError):  # it may be closed already
+                    reset_on_close(client.extra(SocketAttribute.raw_socket))
                 with anyio.CancelScope(shield=True):
                     await client.aclose()
 

@@ -70,6 +70,9 @@ class Trial:
 
     Attributes:
         steps: Deliveries that each event asks for.
+        sections: Of every project's configuration.
+        ledger: Options of the ledger.
+        event: The event of a number.
         times: When each order was published, by its id.
         reasons: Why a key may have come twice, by key.
         details: What else is worth telling, by name.
@@ -83,6 +86,7 @@ class Trial:
     steps: int
     sections: Mapping[str, Any]
     ledger: Mapping[str, Any]
+    event: Callable[[int], bytes]
     times: dict[str, float] = field(default_factory=dict[str, float])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
     details: dict[str, str] = field(default_factory=dict[str, str])
@@ -133,8 +137,12 @@ class Trial:
         """Starts a daemon on each project, all at the same time; they are ready."""
         started = [await self.start(project, is_ready=False) for project in projects]
         for running in started:
-            await eventually(lambda: ready_or_ended(running), "ready", self.site.patience_s)
+            await self.is_ready(running)
         return started
+
+    async def is_ready(self, running: Daemon) -> None:
+        """Waits until a daemon has joined its group, and its ledger is there."""
+        await eventually(lambda: ready_or_ended(running), "ready", self.site.patience_s)
 
     async def stop(self, running: Daemon) -> None:
         """SIGTERM, and its end."""
@@ -176,7 +184,8 @@ class Trial:
                 self.times[f"o-{number}"] = time.time()
                 for copy in range(copies):
                     place = (number + copy) % self.partitions
-                    at = await producer.send_and_wait(self.topic, order(number), partition=place)
+                    value = self.event(number)
+                    at = await producer.send_and_wait(self.topic, value, partition=place)
                     self._ends[TopicPartition(self.topic, place)] = at.offset + 1
                     self._positions[f"o-{number}"] = f"{at.topic}/{at.partition}/{at.offset}"
 
@@ -305,6 +314,7 @@ async def trial(
     sink: Mapping[str, Any] | None = None,
     sections: Callable[[Sandbox], Mapping[str, Any]] | None = None,
     steps: int = 1,
+    event: Callable[[int], bytes] = order,
 ) -> AsyncGenerator[Trial]:
     """A trial whose daemons call the sandbox's API once for each order.
 
@@ -312,6 +322,7 @@ async def trial(
         sink: Options of that sink.
         sections: Sinks, routes and other sections of the configuration instead.
         steps: Deliveries that each event asks for.
+        event: Makes the event of a number.
     """
     mark = uuid.uuid4().hex[:8]
     site.folder.mkdir(parents=True, exist_ok=True)
@@ -333,6 +344,7 @@ async def trial(
             steps,
             chosen,
             _ledger(site),
+            event,
             _stack=stack,
         )
 

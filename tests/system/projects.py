@@ -16,12 +16,17 @@ class Env(str):
     """A value that the configuration takes from an environment variable: ``!env NAME``."""
 
 
+class File(str):
+    """A value that the configuration takes from a file: ``!file PATH``."""
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 _Dumper.add_representer(Env, lambda dumper, name: dumper.represent_scalar("!env", str(name)))
+_Dumper.add_representer(File, lambda dumper, path: dumper.represent_scalar("!file", str(path)))
 
 
 @dataclass(frozen=True, slots=True)

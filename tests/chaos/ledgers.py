@@ -1,0 +1,208 @@
+"""The ledger hangs, is slow, crashes and comes back, is locked, or has no room."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import anyio
+
+from router.sandbox import ANY_TARGET, Fault
+from router.sandbox.process import free_port
+from tests.chaos.proxy import proxy
+from tests.chaos.scenario import SHARED, Scenario
+from tests.chaos.trial import Report, Site, Trial, trial
+from tests.servers import Server, postgres, redis
+from tests.system.processes import Daemon, eventually
+
+_PARTITIONS = 4
+_SINK = {"concurrency": 2, "timeout": "1s"}
+_CRASH = {"postgres": signal.SIGQUIT, "redis": signal.SIGKILL}
+"""What ends a server at once, without a word to its clients or its disk."""
+
+
+@final
+class OwnServer:
+    """A ledger's server of the scenario's own, which it may crash and start again."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._kind = kind
+        self._folder = folder
+        self._port = free_port()
+        self._running: AbstractAsyncContextManager[Server] | None = None
+        self._server: Server | None = None
+
+    async def start(self) -> Server:
+        """Starts it on the data that it had."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in self._folder.parents[:2]:
+            folder.chmod(0o755)  # the server's user has to get through
+        start = {"postgres": postgres, "redis": redis}[self._kind]
+        self._running = start(self._folder, self._port)
+        self._server = await self._running.__aenter__()
+        return self._server
+
+    async def crash(self) -> None:
+        """Ends it as a fault would."""
+        if self._server is not None:
+            self._server.process.send_signal(_CRASH[self._kind])
+            await self._server.process.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            running, self._running, self._server = self._running, None, None
+            await running.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def own_server(site: Site) -> AsyncGenerator[tuple[OwnServer, Site]]:
+    """The scenario's own server, and the site with it."""
+    server = OwnServer(site.ledger, site.folder / "server")
+    started = await server.start()
+    try:
+        yield server, replace(site, server=started)
+    finally:
+        await server.stop()
+
+
+async def crashed(site: Site) -> Report:
+    """It crashes under load and comes back: what was acknowledged is there, the rest waits."""
+    count = site.size(120)
+    async with own_server(site) as (server, own), trial(own, partitions=_PARTITIONS, sink=_SINK) as t:
+        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.2))
+        replicas = await t.replicas("one", "two")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(t.publish, count, 12)
+            await t.arrivals(count // 6)
+            await server.crash()
+            await _say_so(replicas, site)
+            await anyio.sleep(site.seconds(2))
+            await server.start()
+            t.fault_ends()
+        await t.drained()
+        for running in replicas:
+            await t.is_ready(running)
+        return _nothing_twice(await t.end())
+
+
+async def hung(site: Site) -> Report:
+    """It answers nobody for longer than a lease: claims are left to who holds them."""
+    count = site.size(120)
+    assert site.server is not None
+    async with (
+        proxy(site.server.port) as between,
+        trial(site, partitions=_PARTITIONS, sink=_SINK) as t,
+    ):
+        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.2))
+        names = ("one", "two")
+        replicas = await t.start_all([t.project(n, ledger_port=between.port) for n in names])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(t.publish, count, 12)
+            await t.arrivals(count // 6)
+            between.hang()
+            await _say_so(replicas, site)
+            await anyio.sleep(site.seconds(13))
+            sent = len(t.box.record)
+            await anyio.sleep(1)
+            assert len(t.box.record) == sent, "it sends without a ledger"
+            await between.mend()
+            t.fault_ends()
+        await t.drained()
+        return await t.end()
+
+
+async def slow(site: Site) -> Report:
+    """Each call takes half a second: it is slow, and that is all."""
+    count = site.size(100)
+    assert site.server is not None
+    async with (
+        proxy(site.server.port) as between,
+        trial(site, partitions=_PARTITIONS, sink=_SINK | {"concurrency": 16}) as t,
+    ):
+        names = ("one", "two")
+        await t.start_all([t.project(name, ledger_port=between.port) for name in names])
+        between.slow(0.25)
+        await t.publish(count)
+        await t.arrivals(count // 2)
+        between.slow(0)
+        t.fault_ends()
+        await t.drained()
+        return _nothing_twice(await t.end())
+
+
+async def locked(site: Site) -> Report:
+    """Somebody else holds the file's write lock for a while."""
+    count = site.size(80)
+    async with trial(site, partitions=_PARTITIONS, sink=_SINK) as t:
+        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
+        replicas = await t.replicas("one")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(t.publish, count, 12)
+            await t.arrivals(count // 6)
+            holder = sqlite3.connect(t.ledger["path"], isolation_level=None)
+            try:
+                holder.execute("BEGIN IMMEDIATE")
+                await _say_so(replicas, site)
+                await anyio.sleep(site.seconds(3))
+            finally:
+                holder.close()
+            t.fault_ends()
+        await t.drained()
+        await t.is_ready(replicas[0])
+        return _nothing_twice(await t.end())
+
+
+async def full(site: Site) -> Report:
+    """Its disk takes no more for a while."""
+    count = site.size(80)
+    async with trial(site, partitions=_PARTITIONS, sink=_SINK) as t:
+        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
+        (running,) = await t.replicas("one")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(t.publish, count, 12)
+            await t.arrivals(count // 6)
+            pid, limit = running.process.pid, resource.RLIMIT_FSIZE
+            before = resource.prlimit(pid, limit)
+            # Logs are smaller, and can still be written.
+            resource.prlimit(pid, limit, (64 * 1024, before[1]))
+            try:
+                await _say_so([running], site)
+                await anyio.sleep(site.seconds(3))
+            finally:
+                resource.prlimit(pid, limit, before)
+            t.fault_ends()
+        await t.drained()
+        await t.is_ready(running)
+        return _nothing_twice(await t.end())
+
+
+async def _say_so(replicas: list[Daemon], site: Site) -> None:
+    """Each says that it is not ready, and that it is healthy."""
+
+    async def are_down() -> bool:
+        healthy = [(await running.get("/-/healthy"))[0] == 200 for running in replicas]
+        ready = [await running.is_ready() for running in replicas]
+        return all(healthy) and not any(ready)
+
+    await eventually(are_down, "not ready, but healthy", site.patience_s)
+
+
+def _nothing_twice(report: Report) -> Report:
+    assert report.books.repeats == 0, "repeats"
+    return report
+
+
+SCENARIOS = [
+    Scenario("ledger-crash", "the ledger's server crashes and comes back", crashed, SHARED),
+    Scenario("ledger-hang", "the ledger answers nobody for longer than a lease", hung, SHARED),
+    Scenario("ledger-slow", "each call to the ledger takes half a second", slow, SHARED),
+    Scenario("ledger-locked", "another process holds the ledger file's lock", locked),
+    Scenario("ledger-full", "the ledger's disk is full for a while", full),
+]
