@@ -229,7 +229,7 @@ class Daemon:
     # Sources ------------------------------------------------------------------------------------
 
     def _start_source(self, name: str, config: SourceConfig, tasks: TaskGroup) -> None:
-        intake = self.worker.intake(name, config.decode)
+        intake = self.worker.intake(name, config.decode, config.unmatched)
         feed = _Feed(intake, self.project.part_hashes[f"sources.{name}"])
         self._feeds[name] = feed
         tasks.start_soon(self._run_source, name, config, feed)

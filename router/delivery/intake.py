@@ -32,7 +32,7 @@ from router.events import (
 from router.ledger import Fact, LedgerDown, ProgressKey, Settle, State
 from router.messages import Reason
 from router.planning import Draft, Failure, Route, Ruleset, select
-from router.sources import CommitFailed, Source
+from router.sources import CommitFailed, Source, Unmatched
 from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
@@ -51,6 +51,7 @@ _LOOK_S = 0.005
 _BURY_LEASE_S = 30.0
 
 _CRASHED = Reason("crashed", "the process died three times in a row while it worked on it")
+_UNMATCHED = Reason("unmatched", "no route wants it")
 _BEYOND_WINDOW = Reason("beyond_window", "settled before, too long ago to recognise a repeat")
 
 
@@ -135,6 +136,7 @@ class Intake:
         clock: Clock,
         metrics: Metrics,
         *,
+        unmatched: Unmatched = "count",
         retention_s: float,
         drain_s: float,
         commit_every_s: float,
@@ -150,6 +152,7 @@ class Intake:
         self._ledger = dispatcher.ledger
         self._clock = clock
         self._metrics = metrics
+        self._unmatched = unmatched
         self._retention_s = retention_s
         self._drain_s = drain_s
         self._commit_every_s = commit_every_s
@@ -312,8 +315,10 @@ class Intake:
         reached(Stage.DECODED)
         if isinstance(incoming, Incoming):
             interest = plans.rules.interest(incoming.event)
-            is_wanted = bool(interest.routes or interest.marks)
-            plans.outcomes[record.topic, "matched" if is_wanted else "unmatched"] += 1
+            if interest.routes or interest.marks:
+                plans.outcomes[record.topic, "matched"] += 1
+            elif unwanted := self._unwanted(record, incoming, plans):
+                self._bury(unwanted, ticket, "match")
             if interest.marks:
                 now = self._clock.now()
                 plans.mark(marks_of(incoming.event, interest.marks, now), ticket)
@@ -322,7 +327,8 @@ class Intake:
                     self._metrics.route(route.id).matched()
                     await self._match(route, incoming, record, ticket, plans)
         elif incoming is not None:
-            self._bury(incoming, ticket, "decode")
+            stage = "match" if incoming.reason is _UNMATCHED else "decode"
+            self._bury(incoming, ticket, stage)
         ticket.release()
 
     async def _match(
@@ -365,14 +371,23 @@ class Intake:
         else:
             kind = peek_type(record, self._decoding)
             if kind is not None and not plans.rules.matcher.wants(record.topic, kind):
-                plans.outcomes[record.topic, "unmatched"] += 1
-                return None
+                return self._unwanted(record, None, plans)
         decoded = decode(record, self._decoding)
         if isinstance(decoded, Poison):
             plans.outcomes[record.topic, "poison"] += 1
             log.warning("a record can't be decoded: %s", decoded.reason.code)
             return replace(decoded, hop=replay.hop) if replay else decoded
         return Incoming(decoded, replay)
+
+    def _unwanted(self, record: Record, incoming: Incoming | None, plans: _Plans) -> Poison | None:
+        """What becomes of a record that no route wants: a dead letter, where the source says so."""
+        if self._unmatched != "ignore":
+            plans.outcomes[record.topic, "unmatched"] += 1
+        if self._unmatched != "dead_letter":
+            return None
+        if incoming is None or incoming.replay is None:
+            return Poison(record, _UNMATCHED)
+        return Poison(incoming.event.record, _UNMATCHED, hop=incoming.replay.hop)
 
     def _bury(self, poison: Poison, ticket: Ticket, stage: str) -> None:
         row = event_dead_letter_row(

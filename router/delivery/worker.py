@@ -31,6 +31,7 @@ from router.ledger import Ledger, Stats
 from router.planning import Ruleset
 from router.recipients import Directory
 from router.sinks import KINDS, SinkConfig, SinkType
+from router.sources import Unmatched
 from router.telemetry import Metrics
 
 
@@ -172,8 +173,12 @@ class Worker:
         self._resumer.use(decodings)
         self.silences.decodings = decodings
 
-    def intake(self, name: str, decoding: DecodeConfig) -> Intake:
-        """The worker's side of a source."""
+    def intake(self, name: str, decoding: DecodeConfig, unmatched: Unmatched = "count") -> Intake:
+        """The worker's side of a source.
+
+        Args:
+            unmatched: What is done with events that no route wants.
+        """
         return Intake(
             name,
             decoding,
@@ -182,6 +187,7 @@ class Worker:
             self.dispatcher,
             self._clock,
             self._metrics,
+            unmatched=unmatched,
             retention_s=self._limits.retention_s,
             drain_s=self._limits.drain_s,
             commit_every_s=self._limits.commit_every_s,
