@@ -24,6 +24,7 @@ from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
 from router.delivery.silences import Silences
 from router.delivery.stages import Stage, reached
+from router.delivery.told import revive_told
 from router.events import Event, Replay
 from router.ledger import Fact, Row, Settle, State
 from router.messages import Reason, Target
@@ -170,6 +171,7 @@ class Dispatcher:
             starting = [follower for head in known for follower in _started_with(head)]
         joining = await self._members.look_up(_joining(outcomes))
         revived = await self._revive(heads)
+        await self._revive_told(works, heads)
         refused = await self._admit(heads, joining)
         await self._members.join(joining, refused)
         for work, planned in outcomes:
@@ -240,6 +242,20 @@ class Dispatcher:
         answers = await self.ledger.reschedule(keys, self._clock.now())
         self.settler.changed.give()
         return {key for key, is_revived in zip(keys, answers, strict=True) if is_revived}
+
+    async def _revive_told(self, works: Sequence[Work], heads: Sequence[_Head]) -> None:
+        """The messages of digests that replays ask for."""
+        asked = {
+            w.replay.delivery_key for w in works if w.replay is not None and w.replay.delivery_key
+        }
+        planned = {head.delivery.key for head in heads}
+        told = await revive_told(self.ledger, asked - planned, self._clock.now())
+        for job in told:
+            account = self._metrics.route(job.route).sink(job.sink)
+            account.planned()
+            account.scheduled("replay")
+        if told:
+            self.settler.changed.give()
 
     async def _admit(
         self, heads: Sequence[_Head], joining: Sequence[Joining]

@@ -1,6 +1,6 @@
 """From matched events to deliveries, and from outcomes to settlements. Pure."""
 
-from router.planning.digest import MOST_SHOWN, Told, digest_event
+from router.planning.digest import MOST_SHOWN, Told, digest_event, is_of_digest
 from router.planning.fan_out import ENDPOINT, GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, longest_quiet, step_hold
@@ -113,6 +113,7 @@ __all__ = [
     "family_key",
     "fan_out",
     "has_expired",
+    "is_of_digest",
     "layout_of",
     "longest_hold",
     "longest_quiet",

@@ -10,6 +10,7 @@ from router.events import Collected, Event, TopicPartition
 
 MOST_SHOWN: Final = 100
 """So many events a template can go through; it knows the number of all."""
+_IDENTITY: Final = "digest:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,13 @@ def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
     newest = told[-1]
     shown = tuple((member.event, member.item) for member in told[:MOST_SHOWN])
     collected = Collected(len(told), shown)
-    event = replace(newest.event, identity=f"digest:{key.hex()}", collected=collected)
+    event = replace(newest.event, identity=_IDENTITY + key.hex(), collected=collected)
     return event, newest.item
+
+
+def is_of_digest(identity: str) -> bool:
+    """Whether an event's identity is that of a digest."""
+    return identity.startswith(_IDENTITY)
 
 
 def _age(member: Told) -> tuple[float, TopicPartition, int, bytes]:

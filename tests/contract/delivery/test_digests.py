@@ -11,12 +11,14 @@ import anyio
 import orjson
 import pytest
 
+from router.events import TopicPartition, wrap_replay
 from router.ledger import Kind, State
-from router.messages import Parcel, Reason, Rejected, Request
+from router.messages import Delivered, Parcel, Reason, Rejected, Request
 from router.planning import RequestContent, Route, Ruleset, Step
 from router.planning.policies import Bypass, CancelOn, Dedupe, Digest, RoutePolicy, Same, Throttle
 from router.planning.silences import Silence, compile_silence
 from tests.contract.delivery.harness import QuickClock, World, running, sinks
+from tests.contract.delivery.sources import ORDERS
 from tests.unit.planning.builders import (
     broken,
     condition,
@@ -375,6 +377,25 @@ async def test_a_fallback_tells_of_the_digest_too(world: World) -> None:
             "suppressed digested": 2,
         }
     assert told(world, "chat") == [("u-1", [1, 2])]
+
+
+async def test_a_dead_message_of_a_digest_is_replayed_as_it_is(durable: World) -> None:
+    durable.providers["mail"].always = Rejected(Reason("invalid"))
+    durable.publish(*events(1, 2))
+    replays = TopicPartition("replay", 0)
+    async with running(durable, rules(collecting()), SINKS, places=(ORDERS, replays)) as run:
+        await run.until(lambda: durable.letters.published)
+        await run.ended()
+        durable.providers["mail"].always = Delivered()
+        durable.revivals = 1
+        (letter,) = durable.letters.published
+        _, raw, headers = wrap_replay(letter.record, (), letter.delivery_key, 1)
+        assert raw is not None
+        durable.log.publish(raw, place=replays, timestamp=durable.clock.now(), headers=headers)
+        await run.until(lambda: durable.providers["mail"].accepted)
+        await run.ended()
+        assert await run.states() == {"delivered": 1, "suppressed digested": 2}
+    assert told(durable) == [("u-1", [1, 2])]
 
 
 # Whatever comes ----------------------------------------------------------------------------------
