@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from router.authoring.inputs import Given
 from router.authoring.rehearsal import EventRehearsal, Rehearsed, RouteRehearsal, Verdict
 from router.events import Poison
 from router.messages import message_to_dict
+from router.planning.policies import zone_of
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class Summary:
         self.events += 1
         if isinstance(rehearsal.event, Poison):
             self.poison += 1
-        elif not rehearsal.routes:
+        elif not rehearsal.routes and not rehearsal.ends:
             self.unmatched += 1
         for line in lines_of([rehearsal]):
             self.verdicts[line.verdict] += 1
@@ -85,10 +87,10 @@ def event_to_dict(rehearsal: EventRehearsal, *, with_content: bool) -> dict[str,
         "offset": event.record.offset,
     }
     if isinstance(event, Poison):
-        return {"event": place, "poison": _reason(event.reason), "routes": []}
+        return {"event": place, "poison": _reason(event.reason), "routes": [], "ends": []}
     fields = {"id": event.id, "type": event.type, "source": event.source, **place}
     routes = [route_to_dict(route, with_content=with_content) for route in rehearsal.routes]
-    return {"event": fields, "poison": None, "routes": routes}
+    return {"event": fields, "poison": None, "routes": routes, "ends": list(rehearsal.ends)}
 
 
 def route_to_dict(rehearsal: RouteRehearsal, *, with_content: bool) -> dict[str, Any]:
@@ -102,6 +104,12 @@ def route_to_dict(rehearsal: RouteRehearsal, *, with_content: bool) -> dict[str,
     }
 
 
+def local_time(line: Rehearsed) -> datetime:
+    """When what is held goes, by the recipient's clock."""
+    assert line.until is not None
+    return datetime.fromtimestamp(line.until, zone_of(line.zone) or UTC)
+
+
 def _line(line: Rehearsed, with_content: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "verdict": str(line.verdict),
@@ -112,6 +120,9 @@ def _line(line: Rehearsed, with_content: bool) -> dict[str, Any]:
         "target": line.target or None,
         "reason": _reason(line.reason) if line.reason else None,
         "key": line.key or None,
+        "until": local_time(line).isoformat() if line.until is not None else None,
+        "rule": {"file": line.at.file, "line": line.at.line} if line.at is not None else None,
+        "collected": line.collected or None,
     }
     if with_content:
         shown["message"] = message_to_dict(line.message) if line.message is not None else None

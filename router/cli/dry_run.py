@@ -6,7 +6,7 @@ import anyio
 import click
 
 from router.authoring.inputs import Given, at_time, with_recipients
-from router.authoring.rehearsal import EventRehearsal, rehearse_event, ruleset
+from router.authoring.rehearsal import EventRehearsal, rehearse_events, ruleset
 from router.authoring.rehearsal_report import Summary, rehearsals_to_dict
 from router.cli.clusters import read_project_with
 from router.cli.events import (
@@ -81,8 +81,12 @@ def command(
     letters, or - for standard input. With --topic, records are read from the configured Kafka
     source, outside its consumer group.
 
-    Each delivery is shown with what would become of it: NOW, IF its primary fails, SUPPRESSED or
-    EXCLUDED by a rule, DEAD, or WAITS for the directory. Exits with 1 if something would be dead.
+    Events are tried one after the other, each at its own time: what limits, digests and the like
+    remember of one counts for the next. Nothing is known of what was sent before.
+
+    Each delivery is shown with what would become of it: NOW, HOLD until a time, DIGEST, IF its
+    primary fails, SUPPRESSED or EXCLUDED by a rule, DEAD, or WAITS for the directory. Exits with 1
+    if something would be dead.
 
     \b
     Examples:
@@ -126,7 +130,7 @@ async def _rehearse(
     rules = ruleset(project)
     async with opened_directory(project, people) as directory:
         known = with_recipients(directory, given)
-        return [await rehearse_event(rules, g.event, known, g.moment) for g in given]
+        return await rehearse_events(rules, [(g.event, g.moment) for g in given], known)
 
 
 def _kafka(project: Project, name: str | None) -> KafkaSourceConfig:

@@ -8,13 +8,15 @@ import click
 
 from router.authoring.inputs import Given
 from router.authoring.rehearsal import EventRehearsal, Rehearsed, RouteRehearsal, Verdict
-from router.authoring.rehearsal_report import Summary
+from router.authoring.rehearsal_report import Summary, local_time
 from router.events import Poison
 from router.messages import EmailMessage, Message
 from router.sinks.console import parts
 
 _COLOURS = {
     Verdict.NOW: "green",
+    Verdict.HOLD: "blue",
+    Verdict.DIGEST: "blue",
     Verdict.IF: "cyan",
     Verdict.SUPPRESSED: "yellow",
     Verdict.EXCLUDED: "yellow",
@@ -38,10 +40,12 @@ def event_lines(
         yield f"  {click.style('DEAD', fg='red', bold=True)}  no event: {event.reason}"
         return
     yield f"{click.style(event.type or '(no type)', bold=True)}  {event.id}  {dim(given.label)}"
-    if not rehearsal.routes:
+    if not rehearsal.routes and not rehearsal.ends:
         yield f"  {dim('no route wants it')}"
     for route in rehearsal.routes:
         yield from route_lines(route, with_content=with_content, as_html=as_html)
+    if rehearsal.ends:
+        yield f"  {dim('ends what still waits of')} {', '.join(rehearsal.ends)}"
 
 
 def route_lines(route: RouteRehearsal, *, with_content: bool, as_html: bool) -> Iterator[str]:
@@ -64,9 +68,7 @@ def route_lines(route: RouteRehearsal, *, with_content: bool, as_html: bool) -> 
 def _delivery(line: Rehearsed) -> str:
     word = _JOINING.get(line.verdict, line.verdict.upper())
     shown = click.style(f"{word:<{_WIDTH}}", fg=_COLOURS[line.verdict], bold=True)
-    reason = ""
-    if line.reason is not None:
-        reason = _because(line)
+    reason = _because(line)
     if not line.step:
         return f"{shown}  {reason}".rstrip()
     name = line.step if line.step == line.sink else f"{line.step} ({line.sink})"
@@ -75,10 +77,20 @@ def _delivery(line: Rehearsed) -> str:
 
 
 def _because(line: Rehearsed) -> str:
-    assert line.reason is not None
-    if line.verdict is Verdict.IF:
-        return f"if {line.reason.text}"
-    return str(line.reason)
+    match line.verdict:
+        case Verdict.DIGEST:
+            return f"closes at {_time(line)}, {line.collected} so far"
+        case Verdict.HOLD:
+            return f"until {_time(line)}  {line.reason}"
+        case Verdict.IF if line.reason is not None:
+            return f"if {line.reason.text}"
+        case _:
+            rule = f"  {dim(f'{line.at.file}:{line.at.line}')}" if line.at is not None else ""
+            return f"{line.reason}{rule}" if line.reason is not None else ""
+
+
+def _time(line: Rehearsed) -> str:
+    return f"{local_time(line):%Y-%m-%d %H:%M} {line.zone}"
 
 
 def message_lines(message: Message, *, as_html: bool) -> Iterator[str]:

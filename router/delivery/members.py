@@ -84,7 +84,7 @@ class Members:
             return []
         now = self._clock.now()
         try:
-            return await self._ledger.join([_join(one, now) for one in joining])
+            return await self._ledger.join([join_of(o.member, o.source, now) for o in joining])
         except LedgerDown:
             self._unheard |= {one.member.key for one in joining}
             raise
@@ -141,18 +141,22 @@ class Members:
         return self._metrics.route(one.member.route.id).sink(DIGESTS)
 
 
-def _join(one: Joining, now: float) -> Join:
-    member = one.member
+def join_of(member: Member, source: str, now: float) -> Join:
+    """What asks for a member's place in its digest.
+
+    Args:
+        source: The name of the source that its event came from.
+    """
     digest = member.route.policy.digest
     assert digest is not None
     return Join(
         scope=member.scope,
         key=digest_key(member),
-        member=member_row(member, one.source, now),
+        member=member_row(member, source, now),
         sink=DIGESTS,
         window=digest.window,
         most=digest.most,
         extend=digest.extend,
         at_most=digest.at_most,
-        blob=digest_blob(member, one.source),
+        blob=digest_blob(member, source),
     )

@@ -19,6 +19,7 @@ from router.planning.policies import OPTED_OUT, Bypass, Mode, Rollout, RoutePoli
 from router.planning.silences import Silence, silence_over
 from router.problems import Position
 from router.routing import MISSING, Path
+from router.values import format_duration
 
 Subject: TypeAlias = Delivery | Member
 """What asks to be let in."""
@@ -225,14 +226,7 @@ def _in_words(throttle: Throttle, route: Route) -> str:
     kind, _, name = throttle.scope.partition(":")
     of = {"route": "of this route", "category": f"of category {name}"}.get(kind, "of all routes")
     by = "" if throttle.by is None else f" by {throttle.by.text}"
-    return f"limit {throttle.limit} within {_seconds(throttle.per)} {of}{by}"
-
-
-def _seconds(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
+    return f"limit {throttle.limit} within {format_duration(throttle.per)} {of}{by}"
 
 
 def _can_be_sent(subject: Subject) -> bool:
