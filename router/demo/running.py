@@ -132,6 +132,7 @@ def _variables(bootstrap: str, box: Sandbox, folder: Path) -> dict[str, str]:
         "ACCOUNTING_SECRET": box.credentials["webhook_secret"],
         "CRM_URL": box.addresses["http"],
         "CRM_TOKEN": box.credentials["http_bearer"],
+        "REPLIES_WINDOW": "1s",
         "ADMIN_LISTEN": "127.0.0.1:0",
         "PROBES_LISTEN": "127.0.0.1:0",
     }

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def samples_of(project: Project) -> list[Event]:
-    """The events of every sample, once each."""
+    """The events of every sample, once each; a digest is made of many and no event itself."""
     found: dict[str, Event] = {}
     for template in project.templates.values():
         for sample in template.samples:
-            if sample.view.event.record.value is not None:
-                found.setdefault(sample.view.event.id, sample.view.event)
+            event = sample.view.event
+            if event.record.value is not None and event.collected is None:
+                found.setdefault(event.id, event)
     return list(found.values())
 
 

@@ -10,9 +10,14 @@ from typing import final
 from router.authoring.rehearsal import rehearse
 from router.clock import Clock
 from router.config import Project
+from router.delivery.digest_rows import digest_key
+from router.delivery.dispatch import with_fallbacks
 from router.directories import KINDS as DIRECTORIES
 from router.events import Event, Record
 from router.messages import ProfileUpdate
+from router.planning import Route, plan, select
+from router.planning.digest import Told, digest_event
+from router.recipients import Directory
 from router.sandbox import Received
 
 WITNESSED = frozenset(
@@ -51,10 +56,15 @@ async def origins_of(
 ) -> Mapping[str, Origin]:
     """Where each delivery key comes from, as a rehearsal says."""
     source = next(iter(project.sources.values()))
+    found: dict[str, Origin] = {}
     opening = DIRECTORIES.load(project.directory.type).open(project.directory, clock=clock)
     async with opening as directory:
         rehearsed = await rehearse(project, records, source.decode, directory, now)
-    found: dict[str, Origin] = {}
+        for event in rehearsed:
+            if isinstance(event.event, Event):
+                for route in event.routes:
+                    told = _of_digests(project, route.route, event.event, directory)
+                    found |= await told
     for event in rehearsed:
         if not isinstance(event.event, Event):
             continue
@@ -64,6 +74,26 @@ async def origins_of(
                 person = update.distinct_id if isinstance(update, ProfileUpdate) else None
                 if line.key:
                     found[line.key] = Origin(event.event.id, route.route.id, line.sink, person)
+    return found
+
+
+async def _of_digests(
+    project: Project, route: Route, event: Event, directory: Directory
+) -> dict[str, Origin]:
+    """Where the deliveries come from of the digests that this event opens, if it opens them."""
+    if route.policy.digest is None:
+        return {}
+    drafts = select(route, event).drafts
+    profiles = await directory.lookup([draft.id for draft in drafts])
+    by_id = {draft.id: (draft, found) for draft, found in zip(drafts, profiles, strict=True)}
+    found: dict[str, Origin] = {}
+    for member in plan(route, event, drafts, profiles, project.divert).members:
+        key = digest_key(member)
+        told, _ = digest_event(key, [Told(member.key, event, member.item)])
+        draft, profile = by_id[member.recipient.id]
+        planned = plan(route, told, [draft], [profile], project.divert, is_digest=True)
+        for delivery in (d for primary in planned.deliveries for d in with_fallbacks(primary)):
+            found[delivery.key.hex()] = Origin(event.id, route.id, delivery.step.sink)
     return found
 
 

@@ -201,5 +201,10 @@ def test_analytics_know_every_event_and_no_texts_of_people() -> None:
 
 
 def test_authors_and_people_who_muted_a_card_are_left_out() -> None:
-    made = deliveries(event_called("evt-com-003"))
-    assert {d.recipient.id for d in made if d.recipient} == {"u-1001", "u-1004"}
+    event = event_called("evt-com-003")
+    route = project().routes["comment-reply"]
+    drafts = select(route, event).drafts
+    people = read_people((CONFIG / "people.yaml").read_text("utf-8"), ".yaml")
+    planned = plan(route, event, drafts, [people[draft.id] for draft in drafts])
+    assert planned.deliveries == ()
+    assert {member.recipient.id for member in planned.members} == {"u-1001", "u-1004"}
