@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import total_ordering
 from typing import Any
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def one_line(text: str) -> str:
+    """With line ends, and what steers terminals, made visible: names in files may hold any."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,8 @@ class Position:
         gutter = f"{self.line:>5} | "
         pad = "".join("\t" if c == "\t" else " " for c in text[: self.column - 1])
         marks = "^" * max(1, min(self.length, len(text) - self.column + 1))
-        return f"{gutter}{text}\n{' ' * (len(gutter) - 2)}| {pad}{marks}"
+        shown = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+        return f"{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {pad}{marks}"
 
 
 class Severity(StrEnum):
@@ -85,14 +96,14 @@ class Problem:
     def headline(self) -> str:
         """``file:line:col: error R101: message``."""
         place = f"{self.at}: " if self.at else ""
-        return f"{place}{self.severity} {self.code}: {self.message}"
+        return one_line(f"{place}{self.severity} {self.code}: {self.message}")
 
     def render(self) -> str:
         """The headline, the excerpt with its caret, and related places."""
         lines = [self.headline()]
         if self.at and (excerpt := self.at.excerpt()):
             lines.append(excerpt)
-        lines += [f"      {where}: {what}" for where, what in self.related]
+        lines += [one_line(f"      {where}: {what}") for where, what in self.related]
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,7 +111,7 @@ class Problem:
         return {
             "code": self.code,
             "severity": str(self.severity),
-            "message": self.message,
+            "message": one_line(self.message),
             "file": self.at.file if self.at else None,
             "line": self.at.line if self.at else None,
             "column": self.at.column if self.at else None,

@@ -22,8 +22,12 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|sec|m|min|h|hour|d|day)")
+_LONGEST_S = 100 * 365.25 * 86400
+_LARGEST = 2**60
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", re.ASCII)
+_RATE = re.compile(
+    r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*(ms|s|sec|m|min|h|hour|d|day)", re.ASCII
+)
 _RATE_UNITS = _DURATION_UNITS | {"sec": 1.0, "min": 60.0, "hour": 3600.0, "day": 86400.0}
 _SIZE_UNITS = {
     "": 1,
@@ -36,7 +40,7 @@ _SIZE_UNITS = {
     "MiB": 1024**2,
     "GiB": 1024**3,
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?", re.ASCII)
 
 
 def parse_duration(text: object) -> float:
@@ -48,6 +52,8 @@ def parse_duration(text: object) -> float:
     if isinstance(text, float | int) and not isinstance(text, bool):
         if text == 0:
             return 0.0
+        if not abs(text) < _LONGEST_S:
+            raise ValueError("not a duration; write a number and a unit, as in 10m")
         raise ValueError(f"not a duration: {text:g} has no unit; write {text:g}s or {text:g}m")
     if not isinstance(text, str):
         raise ValueError("not a duration; write a number and a unit, as in 10m")
@@ -62,6 +68,8 @@ def parse_duration(text: object) -> float:
         end = part.end()
     if not rest or end != len(rest):
         raise ValueError(f'not a duration: "{text}"; units are ms, s, m, h, d and w, as in 10m')
+    if total > _LONGEST_S:
+        raise ValueError("longer than 100 years")
     return total
 
 
@@ -92,7 +100,10 @@ def parse_size(text: object) -> int:
     match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f'not a size: "{text}"; write 64KiB, 1MiB or a number of bytes')
-    return int(float(match[1]) * _SIZE_UNITS[match[2] or ""])
+    size = float(match[1]) * _SIZE_UNITS[match[2] or ""]
+    if size > _LARGEST:
+        raise ValueError("larger than any memory")
+    return int(size)
 
 
 Duration = Annotated[
@@ -146,9 +157,12 @@ class Rate:
         if isinstance(text, Rate):
             return text
         match = _RATE.fullmatch(text.strip()) if isinstance(text, str) else None
-        if match is None or float(match[1]) == 0:
+        count, per_s = 0.0, 0.0
+        if match is not None:
+            count, per_s = float(match[1]), float(match[2] or 1) * _RATE_UNITS[match[3]]
+        if not (0 < count <= _LARGEST and 0 < per_s <= _LONGEST_S):
             raise ValueError(f'not a rate: "{text}"; write 30/s or 1000/min')
-        return cls(float(match[1]), float(match[2] or 1) * _RATE_UNITS[match[3]])
+        return cls(count, per_s)
 
     @property
     def per_second(self) -> float:

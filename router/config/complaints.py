@@ -15,6 +15,9 @@ _EXPRESSION = re.compile(r"\{\{.*?\}\}")
 _VARIABLE = re.compile(r"\$\{[^}]*\}")
 _COLUMN_ONE = re.compile(r"\s*")
 
+_LONGEST_LINE = 2000
+"""Longer lines are not searched for what is missing in them."""
+
 _MEANINGS = (
     ("mapping values are not allowed", 'text with ": " in it needs quotes'),
     ("could not find expected ':'", 'expected "key: value"'),
@@ -81,6 +84,8 @@ def _unquoted(source: Source, line: int) -> Problem | None:
     if not 1 <= line <= len(source.lines):
         return None
     text = source.lines[line - 1]
+    if len(text) > _LONGEST_LINE:
+        return None
     bare = _QUOTED.sub(lambda m: " " * len(m[0]), text)
     if found := _EXPRESSION.search(bare):
         at = Position(source, line, found.start() + 1, len(found[0]))

@@ -10,11 +10,13 @@ from router.nodes import Node
 from router.problems import Position, Problem, Source
 
 _SECRET_KEY = re.compile(
-    r"""["']?[\w-]*(?:passw|passphrase|secret|token|credential|hash_key)[\w-]*(?<!_fields)(?<!_url)["']?\s*:(?:\s+|$)""",
+    r"""(?<![\w-])[\w-]*(?:passw|passphrase|secret|token|credential|hash_key)[\w-]*(?<!_fields)(?<!_url)["']?\s*:(?:\s+|$)""",
     re.IGNORECASE,
 )
 _LONG_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{40,}=*")
 _REFERENCE = re.compile(r"""\s*["']?(?:!(?:env|file)\b|\$\{|(?:data|item|headers)\.)""")
+_LOOK_BACK = 200
+"""Lines above one in which the key that it belongs to is looked for."""
 _WORD = re.compile(r"[^\s\"'*&!,:\[\]{}]{6,}")
 
 
@@ -83,7 +85,9 @@ def _mask_likely(line: str, lines: Sequence[str], number: int) -> str:
 def _is_below_secret(lines: Sequence[str], number: int) -> bool:
     line = lines[number - 1]
     level = _indent(line) + _is_item(line)
-    for above in reversed(lines[: number - 1]):
+    if level == 0:
+        return False
+    for above in reversed(lines[max(0, number - 1 - _LOOK_BACK) : number - 1]):
         if above.strip() and _indent(above) + _is_item(above) < level:
             key = _SECRET_KEY.search(above)
             return key is not None and above[key.end() :].strip() in ("", "|", ">", "|-", ">-")

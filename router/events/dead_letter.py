@@ -201,6 +201,13 @@ _FACTS: Mapping[str, Callable[[DeadLetter, Cut | None], str]] = {
 }
 
 
+def _moment(text: str) -> float:
+    moment = float(text)
+    if not 0 <= moment < 1e12:
+        raise ValueError("no time")
+    return moment
+
+
 def _from_facts(
     facts: Mapping[str, str], key: bytes | None, value: bytes | None, headers: Headers
 ) -> DeadLetter:
@@ -209,7 +216,7 @@ def _from_facts(
             topic=facts["topic"],
             partition=int(facts["partition"]),
             offset=int(facts["offset"]),
-            timestamp=float(facts["timestamp"]),
+            timestamp=_moment(facts["timestamp"]),
             key=key,
             value=value,
             headers=headers,
@@ -222,7 +229,7 @@ def _from_facts(
         delivery_key=bytes.fromhex(facts["delivery-key"]) or None,
         attempts=int(facts["attempts"]),
         identity=facts["identity"] or None,
-        at=float(facts["at"]),
+        at=_moment(facts["at"]),
         cut=Cut(int(facts["size"]), facts["sha256"]) if facts["size"] else None,
         hop=int(facts["hop"] or 0),
     )

@@ -27,6 +27,9 @@ UNREADABLE_HEADER = "router-unreadable"
 """Marks a record whose bytes the source could not read (a broken batch); its value says why."""
 
 
+_LONGEST_WHY = 200
+
+
 def decode(record: Record, config: DecodeConfig) -> Event | Poison:
     """The event in a record, or why there is none."""
     try:
@@ -73,7 +76,7 @@ def _payload(record: Record, config: DecodeConfig) -> bytes:
     if value is None:
         unreadable = record.header(UNREADABLE_HEADER)
         if unreadable is not None:
-            raise PoisonError("unreadable", unreadable.decode("utf-8", "replace"))
+            raise PoisonError("unreadable", unreadable[:_LONGEST_WHY].decode("utf-8", "replace"))
         raise PoisonError("tombstone", "the record has no value")
     if len(value) > config.max_size:
         raise PoisonError("oversize", f"{len(value)} bytes; at most {config.max_size} are read")

@@ -82,6 +82,10 @@ class _Writer(HTMLParser):
             while self._close() != name:
                 pass
 
+    def parse_html_declaration(self, i: int) -> int:
+        """Passed over, whatever it is: the library's own reading of some of them fails."""
+        return self.parse_bogus_comment(i)
+
     def handle_data(self, data: str) -> None:
         self._write(data)
 

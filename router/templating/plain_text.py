@@ -9,7 +9,7 @@ from html import unescape
 from typing import Literal, NamedTuple
 
 _TAGS = re.compile(
-    r"(<!--.*?-->|<[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>)",
+    r"(<!--.*?(?:-->|\Z)|<[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>)",
     re.DOTALL,
 )
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)(.*?)(/?)>", re.DOTALL)
