@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Generic, Literal, TypeVar, cast
 from zoneinfo import available_timezones
@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from router.config.compiling import compile_expression
 from router.config.fields import Fields, read_path
 from router.config.scalars import Raw
-from router.nodes import Node
+from router.nodes import Entry, Node
 from router.planning.policies import CancelOn, Dedupe, Digest, QuietHours, Rank, Rollout, Same
 from router.planning.policies import zone_of as known_zone
 from router.problems import Position, did_you_mean
@@ -148,6 +148,11 @@ def read_quiet_hours(values: Fields) -> Written[QuietHours] | None:
         start, end = _time_of_day(inner, "from"), _time_of_day(inner, "to")
         zone, otherwise = _zone(inner, "timezone"), _zone(inner, "otherwise")
         then = cast('Literal["hold", "suppress"]', inner.choice("then", THENS) or "hold")
+        if zone is not None and inner.node.get("otherwise") is not None:
+            message = (
+                "otherwise: does nothing beside a named timezone:; it is for the recipients' own"
+            )
+            inner.problems.error("R227", message, inner.node.key_at("otherwise"))
         if start is None or end is None:
             return None
         if start == end:
@@ -202,7 +207,7 @@ def read_unless_event(values: Fields) -> CancelRule | None:
     if node is None:
         return None
     inner = Fields(node, _what(values, "unless_event"), values.problems)
-    match = {key: e for key, e in node.entries.items() if key not in ("same", "within")}
+    match = {key: e for key, e in _meant(node) if key not in ("same", "within")}
     if not match:
         message = f"{inner.what} needs a condition, such as type: push.opened"
         values.problems.error("R202", message, node.at)
@@ -222,7 +227,7 @@ def _same(inner: Fields) -> tuple[Same, ...]:
     if node is None:
         return ()
     if node.is_mapping:
-        pairs = [(Node(key, e.key_at), e.node) for key, e in node.entries.items()]
+        pairs = [(Node(key, e.key_at), e.node) for key, e in _meant(node)]
     else:
         pairs = [(one, one) for one in (node.nodes if node.is_sequence else (node,))]
     if not pairs:
@@ -322,6 +327,11 @@ def _mapping_or_none(
         return None
     value = read(Fields(node, _what(values, key), values.problems))
     return None if value is None else Written(value, node, at)
+
+
+def _meant(node: Node) -> Iterator[tuple[str, Entry]]:
+    """The entries but for those that hold anchors."""
+    return ((key, entry) for key, entry in node.entries.items() if not key.startswith("x-"))
 
 
 def _what(values: Fields, key: str) -> str:
