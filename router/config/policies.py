@@ -149,9 +149,7 @@ def read_quiet_hours(values: Fields) -> Written[QuietHours] | None:
         zone, otherwise = _zone(inner, "timezone"), _zone(inner, "otherwise")
         then = cast('Literal["hold", "suppress"]', inner.choice("then", THENS) or "hold")
         if zone is not None and inner.node.get("otherwise") is not None:
-            message = (
-                "otherwise: does nothing beside a named timezone:; it is for the recipients' own"
-            )
+            message = "otherwise: does nothing beside a named zone; it is for timezone: recipient"
             inner.problems.error("R227", message, inner.node.key_at("otherwise"))
         if start is None or end is None:
             return None
