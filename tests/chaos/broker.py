@@ -33,7 +33,7 @@ async def unreachable(site: Site) -> Report:
             tasks.start_soon(t.publish, count, 15)
             await t.arrivals(count // 6)
             between.hang()
-            await anyio.sleep(site.seconds(5))
+            await anyio.sleep(site.session_s + site.seconds(2))
             await between.mend()
             await t.arrivals(count // 2)
             between.cut()

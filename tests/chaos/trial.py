@@ -55,6 +55,11 @@ class Site:
     is_long: bool = False
     patience_s: float = 120.0
 
+    @property
+    def session_s(self) -> float:
+        """How long a member may be silent: as short as the broker allows."""
+        return 6.0 if self.broker.kind == "noida" else 3.0
+
     def size(self, few: int) -> int:
         """That many events, or ten times as many."""
         return few * 10 if self.is_long else few
@@ -107,7 +112,8 @@ class Trial:
         bootstrap = self.site.broker.bootstrap
         if broker_port is not None:
             bootstrap = f"127.0.0.1:{broker_port}"
-        source = kafka_source(bootstrap, [self.topic], self.group) | {"session_timeout": "3s"}
+        source = kafka_source(bootstrap, [self.topic], self.group)
+        source["session_timeout"] = f"{self.site.session_s:g}s"
         ledger = dict(self.ledger)
         if "password" in ledger:
             ledger["password"] = Env("LEDGER_PASSWORD")
