@@ -378,6 +378,7 @@ class Daemon:
             reload=self.reload,
             overview=self._overview,
             token=settings.token,
+            silences=self.worker.silences,
         )
         self.admin_address = await tasks.start(serve, admin, settings.listen)
         probes = probe_app(self, self.metrics.render)

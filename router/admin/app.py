@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from router.admin.guard import Gatekeeper, SecurityHeaders
 from router.admin.overview import CONTENT_SECURITY_POLICY, Overview, render_overview
+from router.admin.silences import SilenceBook, silence_routes
 from router.problems import Problem
 from router.telemetry import AUDIT, CONTENT_TYPE, log
 from router.values import Secret
@@ -81,8 +82,9 @@ def admin_app(
     reload: Reload,
     overview: Callable[[], Overview],
     token: Secret | None = None,
+    silences: SilenceBook | None = None,
 ) -> Starlette:
-    """The probes, the overview page at ``/``, and ``POST /-/reload``.
+    """The probes, the overview page at ``/``, ``POST /-/reload``, and silences.
 
     With a token, the page and the reload need it. Without one the caller has to have checked that
     the address is loopback (:func:`router.admin.check_admin`).
@@ -101,6 +103,7 @@ def admin_app(
             *_probes(health, scrape),
             Route("/", page),
             Route("/-/reload", _Reloader(gatekeeper, reload).answer, methods=["POST"]),
+            *(silence_routes(gatekeeper, silences) if silences is not None else ()),
         ]
     )
 

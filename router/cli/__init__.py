@@ -21,6 +21,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("run", "Run the daemon."),
     "sinks": ("sinks", "List sink types and their options; test a configured sink."),
     "dead-letters": ("dead_letters", "List, show and replay dead letters."),
+    "silence": ("silence", "Keep things from being sent for a while."),
     "sandbox": ("sandbox", "Run provider look-alikes and their inbox."),
     "schema": ("schema", "Print the JSON Schema that editors use."),
     "completion": ("completion", "Print shell completion."),

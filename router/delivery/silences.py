@@ -70,6 +70,10 @@ class Silences:
         active = [silence for silence in self._known.values() if silence.until > now]
         return sorted(active, key=lambda silence: (silence.created, silence.id))
 
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that ends silences."""
+        return self._clock.now()
+
     def over(self, job: Job, now: float) -> Silence | None:
         """The silence that keeps a delivery from being sent; None: it may go."""
         if not self._known or job.is_unsilenceable:

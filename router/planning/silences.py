@@ -146,6 +146,19 @@ def silence_of(fields: Mapping[str, Any]) -> Silence:
     )
 
 
+def why_refused(silence: Silence, now: float) -> str | None:
+    """What a new silence lacks, in words; None: it may be added."""
+    if not silence.comment:
+        return "a silence needs a comment: why?"
+    if not silence.author:
+        return "a silence needs an author"
+    if not silence.is_bounded:
+        return "say what is silenced: match, route, category, sink, channel or recipient"
+    if not now < silence.until < float("inf"):
+        return "a silence ends in the future"
+    return None
+
+
 def compile_silence(match: Any) -> Condition:
     """The condition that a silence's plain values describe.
 
