@@ -61,9 +61,7 @@ def parse_duration(text: object) -> float:
     if rest == "0":
         return 0.0
     total, end = 0.0, 0
-    for part in _DURATION_PART.finditer(rest):
-        if part.start() != end:
-            break
+    while part := _DURATION_PART.match(rest, end):
         total += float(part[1]) * _DURATION_UNITS[part[2]]
         end = part.end()
     if not rest or end != len(rest):

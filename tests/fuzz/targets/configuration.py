@@ -84,9 +84,9 @@ def project(content: bytes) -> None:
 
 def _write(root: Path, path: str, text: bytes) -> None:
     """Files keep within the folder; names that no file can have are left out."""
-    target = (root / path.lstrip("/")).resolve()
-    if target.is_relative_to(root.resolve()):
-        with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):
+        target = (root / path.lstrip("/")).resolve()
+        if target.is_relative_to(root.resolve()):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(text)
 
