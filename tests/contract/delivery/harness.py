@@ -52,6 +52,27 @@ class QuickClock:
 
 
 @final
+class SteppedClock:
+    """Real clocks that are moved on besides: sleeping takes real time."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return self._clock.now() + self._ahead
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        self._ahead += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+
+@final
 class People:
     """A directory of those whom it was told of; may be away, broken or silent."""
 
@@ -180,6 +201,29 @@ class Running:
             return True
         is_committed = all(log.committed.get(place, 0) == end for place, end in ends.items())
         return self.intake.is_idle and is_committed
+
+    async def rested(self, deadline_s: float = 10.0) -> None:
+        """Until all is settled, and nothing that the lanes could take is due."""
+        with anyio.fail_after(deadline_s):
+            while not await self._rests():
+                self.worker.settler.changed.give()
+                await anyio.sleep(0.002)
+
+    async def _rests(self) -> bool:
+        if not await self._is_settled() or await self.rows(state=State.CLAIMED):
+            return False
+        lanes = [n for n, lane in self.worker.lanes.items() if lane.room_for_due()]
+        due = await self.ledger.next_due(lanes)
+        return (due is None or due > self.world.clock.now()) and self.worker.is_idle
+
+    async def later(self, seconds: float) -> None:
+        """So many seconds later, by a :class:`SteppedClock`."""
+        await self.rested()
+        assert isinstance(self.world.clock, SteppedClock)
+        self.world.clock.advance(seconds)
+        for lane in self.worker.lanes.values():
+            lane.nudge()
+        await self.rested()
 
     async def ended(self, deadline_s: float = 10.0) -> Stats:
         """Until nothing is open in the ledger either."""
