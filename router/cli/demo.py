@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from random import Random
 
 import anyio
@@ -10,6 +9,7 @@ import click
 
 from router.cli.output import FOUND_PROBLEMS, config_options, fail, output_option, print_json
 from router.cli.run import run_loop
+from router.cli.signals import stop_on_signal
 from router.config.settings import LogSettings
 from router.demo import Running, Summary, Whom, keep_publishing, run_once, running_demo
 from router.sandbox import BrokerMissing, CryptographyMissing, Received, StartFailed
@@ -54,7 +54,7 @@ def command(config: str, environment: str | None, once: bool, output: str) -> No
 async def _demo(config: str, environment: str, once: bool, output: str) -> bool:
     summary: Summary | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
+        tasks.start_soon(stop_on_signal, tasks.cancel_scope)
         async with running_demo(config, environment) as demo:
             quiet = output == "json"
             if not quiet:
@@ -72,13 +72,6 @@ async def _demo(config: str, environment: str, once: bool, output: str) -> bool:
     else:
         _sum_up(summary)
     return summary.is_fine
-
-
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
 
 
 def _greet(demo: Running) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import anyio
 import click
 
 from router.cli.output import fail
+from router.cli.signals import stop_on_signal
 from router.sandbox import CryptographyMissing, run_sandbox
 
 
@@ -32,10 +32,22 @@ def command(files: Path) -> None:
       router run -e dev               # in another
     """
     try:
-        anyio.run(partial(run_sandbox, click.echo, folder=files))
-    except KeyboardInterrupt:
-        click.echo()
+        anyio.run(_run, files)
     except CryptographyMissing as error:
         raise fail(str(error)) from None
     except OSError as error:
         raise fail(f"the sandbox can't start: {error.strerror or error}") from None
+
+
+async def _run(files: Path) -> None:
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop_on_signal, tasks.cancel_scope)
+        try:
+            await run_sandbox(click.echo, folder=files)
+        except (CryptographyMissing, OSError) as error:
+            failure = error
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    click.echo()
