@@ -210,11 +210,13 @@ class Running:
                 await anyio.sleep(0.002)
 
     async def _rests(self) -> bool:
-        if not await self._is_settled() or await self.rows(state=State.CLAIMED):
+        if not await self._is_settled():
             return False
         lanes = [n for n, lane in self.worker.lanes.items() if lane.room_for_due()]
         due = await self.ledger.next_due(lanes)
-        return (due is None or due > self.world.clock.now()) and self.worker.is_idle
+        if due is not None and due <= self.world.clock.now():
+            return False
+        return not await self.rows(state=State.CLAIMED) and await self._is_settled()
 
     async def later(self, seconds: float) -> None:
         """So many seconds later, by a :class:`SteppedClock`."""
