@@ -212,7 +212,8 @@ class Running:
     async def _rests(self) -> bool:
         if not await self._is_settled():
             return False
-        lanes = [n for n, lane in self.worker.lanes.items() if lane.room_for_due()]
+        now = self.world.clock.now()
+        lanes = [n for n, lane in self.worker.lanes.items() if not lane.gates.closed(now)]
         due = await self.ledger.next_due(lanes)
         if due is not None and due <= self.world.clock.now():
             return False
