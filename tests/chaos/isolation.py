@@ -6,8 +6,6 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anyio
-
 from router.ledger import State
 from router.sandbox import Fault, Received, Sandbox
 from tests.chaos.scenario import Scenario
@@ -95,9 +93,7 @@ async def _is_closed(running: Daemon, t: Trial) -> None:
 def _tell(
     t: Trial, before: int, grown: float, spilled: float, opened: float, dues: Mapping[str, float]
 ) -> None:
-    latencies = {
-        order_of(e): e.at - t.times[order_of(e)] for e in t.box.record if _is_healthy(e)
-    }
+    latencies = {order_of(e): e.at - t.times[order_of(e)] for e in t.box.record if _is_healthy(e)}
     first = {f"o-{number}" for number in range(before)}
     backlog = [e for e in t.box.record if _is_dying(e) and e.key in dues]
     t.details |= {

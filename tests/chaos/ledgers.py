@@ -17,7 +17,7 @@ from router.sandbox import ANY_TARGET, Fault
 from router.sandbox.process import free_port
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import SHARED, Scenario
-from tests.chaos.trial import Report, Site, Trial, trial
+from tests.chaos.trial import Report, Site, trial
 from tests.servers import Server, postgres, redis
 from tests.system.processes import Daemon, eventually
 
@@ -75,7 +75,10 @@ async def own_server(site: Site) -> AsyncGenerator[tuple[OwnServer, Site]]:
 async def crashed(site: Site) -> Report:
     """It crashes under load and comes back: what was acknowledged is there, the rest waits."""
     count = site.size(120)
-    async with own_server(site) as (server, own), trial(own, partitions=_PARTITIONS, sink=_SINK) as t:
+    async with (
+        own_server(site) as (server, own),
+        trial(own, partitions=_PARTITIONS, sink=_SINK) as t,
+    ):
         t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.2))
         replicas = await t.replicas("one", "two")
         async with anyio.create_task_group() as tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ from tests.chaos.proxy import proxy
 from tests.chaos.scenario import Run, Scenario
 from tests.chaos.trial import Report, Site, Trial, order_of, trial
 from tests.system.processes import Daemon, eventually
-from tests.system.projects import Env, File, api_sink, order_route, write_template
+from tests.system.projects import Env, File, api_sink, write_template
 from tests.system.topics import order
 
 _QUICK = {
@@ -169,7 +170,7 @@ def limited(seconds: float, headers: Mapping[str, str]) -> Run:
 
 def _longest_pause(entries: list[Received]) -> float:
     times = [entry.at for entry in entries]
-    return max(after - before for before, after in zip(times, times[1:], strict=False))
+    return max(after - before for before, after in pairwise(times))
 
 
 # Telegram ----------------------------------------------------------------------------------------
@@ -262,7 +263,9 @@ SCENARIOS = [
         meeting(Fault("reset")),
     ),
     Scenario(
-        "provider-502", "each delivery meets two HTML pages of a proxy", meeting(bad_gateway(), times=2)
+        "provider-502",
+        "each delivery meets two HTML pages of a proxy",
+        meeting(bad_gateway(), times=2),
     ),
     Scenario("provider-401", "the token is wrong until it is put right", storm_of_401),
     Scenario(
@@ -275,7 +278,5 @@ SCENARIOS = [
     Scenario(
         "provider-truncates", "half of an answer's JSON is missing", unreadable(Fault("truncate"))
     ),
-    Scenario(
-        "provider-cuts", "the connection ends amid an answer", unreadable(Fault("cut"))
-    ),
+    Scenario("provider-cuts", "the connection ends amid an answer", unreadable(Fault("cut"))),
 ]

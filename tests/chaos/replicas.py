@@ -164,11 +164,12 @@ async def rolled(site: Site) -> Report:
     count = site.size(200)
     async with trial(site, partitions=_PARTITIONS, sink=_SINK) as t:
         t.box.http.faults.plan(ANY_TARGET, always=_SLOW)
-        running = dict(zip(("one", "two", "three"), await t.replicas("one", "two", "three")))
+        names = ("one", "two", "three")
+        running = await t.replicas(*names)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(t.publish, count, 20)
             await t.arrivals(count // 10)
-            for name, old in running.items():
+            for name, old in zip(names, running, strict=True):
                 await t.stop(old)
                 await t.replicas(name)
             t.fault_ends()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import anyio
+import pytest
 
 from tests.brokers import Broker
 from tests.chaos.scenario import Scenario
 from tests.chaos.trial import Report, Site
-from tests.servers import Server, postgres, redis
+from tests.servers import Server
+
+ServerOf: TypeAlias = Callable[[str], Awaitable[Server]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Result:
             found |= {
                 "events": report.events,
                 "planned": books.planned,
-                "states": dict(books.states),
+                "states": {str(state): count for state, count in books.states.items()},
                 "loss": books.lost,
                 "repeats": books.repeats,
                 "counted": books.counted,
@@ -101,25 +105,51 @@ def _told(error: BaseException) -> str:
     return "\n".join(filter(None, (f"{type(error).__name__}: {error}", notes)))
 
 
-@asynccontextmanager
-async def ledger_servers(folder: Path) -> AsyncGenerator[Callable[[str], Awaitable[Server]]]:
-    """PostgreSQL and Redis, started when first asked for."""
-    async with AsyncExitStack() as stack:
-        running: dict[str, Server] = {}
-        starters = {"postgres": postgres, "redis": redis}
-
-        async def server_of(kind: str) -> Server:
-            if kind not in running:
-                place = folder / kind
-                place.mkdir()
-                running[kind] = await stack.enter_async_context(starters[kind](place))
-            return running[kind]
-
-        yield server_of
-
-
 def unfit(case: Case, broker: Broker) -> str:
     """Why a broker can't carry a case; empty if it can."""
     if broker.kind in case.scenario.brokers:
         return ""
     return f"needs {' or '.join(sorted(case.scenario.brokers))}, not {broker.kind}"
+
+
+async def run_all(
+    chosen: Sequence[Case],
+    broker: Broker,
+    server_of: ServerOf,
+    folder: Path,
+    *,
+    is_long: bool = False,
+    at_once: int = 1,
+    ended: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Runs cases, some at the same time; results are in the order of the cases.
+
+    Args:
+        server_of: Gives the server of a kind of ledger; skips, as a test would, without one.
+        ended: Told of each result as it comes.
+    """
+    found: dict[str, Result] = {}
+    limit = anyio.Semaphore(at_once)
+
+    async def one(case: Case) -> None:
+        async with limit:
+            found[case.name] = await _run_on(case, broker, server_of, folder, is_long)
+            ended(found[case.name])
+
+    async with anyio.create_task_group() as tasks:
+        for case in chosen:
+            tasks.start_soon(one, case)
+    return [found[case.name] for case in chosen]
+
+
+async def _run_on(
+    case: Case, broker: Broker, server_of: ServerOf, folder: Path, is_long: bool
+) -> Result:
+    if reason := unfit(case, broker):
+        return Result(case.name, case.scenario.fault, skipped=reason)
+    try:
+        server = None if case.ledger == "sqlite" else await server_of(case.ledger)
+    except pytest.skip.Exception as error:
+        return Result(case.name, case.scenario.fault, skipped=str(error))
+    place = folder / case.name.replace("@", "-")
+    return await run(case, Site(broker, case.ledger, server, place, is_long))

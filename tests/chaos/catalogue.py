@@ -1,0 +1,17 @@
+"""Every scenario there is, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.chaos import broker, isolation, ledgers, providers, reloads, replicas
+from tests.chaos.scenario import Scenario
+
+SCENARIOS: Sequence[Scenario] = [
+    *replicas.SCENARIOS,
+    *broker.SCENARIOS,
+    *ledgers.SCENARIOS,
+    *providers.SCENARIOS,
+    *isolation.SCENARIOS,
+    *reloads.SCENARIOS,
+]
