@@ -31,6 +31,7 @@ class Credentials:
         header: Name and value of an API-key header.
         client: OAuth 2 client id and secret for ``/oauth/token``.
         refresh_token: Gets tokens there too, together with the client's.
+        rotates: Each use of the refresh token hands out a new one, and the used one ends.
         token_life_s: How long an issued token works.
         required: False lets calls without credentials in too.
     """
@@ -40,6 +41,7 @@ class Credentials:
     header: tuple[str, str] = ("X-Api-Key", "sandbox-api-key")
     client: tuple[str, str] = ("sandbox-client", "sandbox-client-secret")
     refresh_token: str = "sandbox-refresh-token"
+    rotates: bool = False
     token_life_s: float = 3600.0
     required: bool = True
 
@@ -58,6 +60,7 @@ class WebApi:
         self._clock = clock
         self.credentials = credentials
         self._tokens: dict[str, float] = {}
+        self._refresh_token = credentials.refresh_token
         self.tokens_issued = 0
 
     @property
@@ -127,14 +130,16 @@ class WebApi:
         )
         if not all(map(_same, client, self.credentials.client)):
             return self._no_token(call, 401, "invalid_client")
-        known = self.credentials.refresh_token
-        if grant == "refresh_token" and not _same(form.get("refresh_token", ""), known):
+        is_refresh = grant == "refresh_token"
+        if is_refresh and not _same(form.get("refresh_token", ""), self._refresh_token):
             return self._no_token(call, 400, "invalid_grant")
         token = secrets.token_urlsafe(24)
         life_s = self.credentials.token_life_s
         self.tokens_issued += 1
         self._tokens[token] = self._clock.now() + life_s
         fields = {"access_token": token, "token_type": "Bearer", "expires_in": int(life_s)}
+        if is_refresh and self.credentials.rotates:
+            self._refresh_token = fields["refresh_token"] = secrets.token_urlsafe(24)
         return json_answer(200, fields, {"Cache-Control": "no-store"})
 
     def _no_token(self, call: Call, status: int, error: str) -> Answer:

@@ -1,6 +1,7 @@
 """OAuth 2 tokens for an application (RFC 6749 §4.4) or, by a refresh token, for a user (§6).
 
-A token is fetched when needed and kept until stale.
+A token is fetched when needed and kept until stale. A server may hand out a new refresh token in
+place of the one that was used (§6); the newest is kept in memory as long as the process lives.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class OAuth2Auth(BaseModel):
     refresh_token: Secret | None = Field(
         None,
         description="Fetch tokens with this refresh token instead of the client's credentials "
-        "alone. It has to stay valid: a new one in an answer is not kept.",
+        "alone. A new one in an answer is used from then on, and forgotten when the process ends.",
         examples=["!env CRM_REFRESH_TOKEN"],
     )
     scope: str | None = Field(None, description="Scopes to ask for.", examples=["crm.write"])
@@ -52,11 +53,14 @@ class OAuth2Auth(BaseModel):
     )
 
 
-def token_request(auth: OAuth2Auth, timeout_s: float) -> HttpRequest:
-    """The call that fetches a token."""
+def token_request(
+    auth: OAuth2Auth, timeout_s: float, refresh_token: str | None = None
+) -> HttpRequest:
+    """The call that fetches a token; ``refresh_token`` stands in for the configured one."""
     form = {"grant_type": "client_credentials"}
     if auth.refresh_token is not None:
-        form = {"grant_type": "refresh_token", "refresh_token": auth.refresh_token.reveal()}
+        newest = refresh_token or auth.refresh_token.reveal()
+        form = {"grant_type": "refresh_token", "refresh_token": newest}
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     if auth.client_auth == "basic":
         pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret.reveal())}"
@@ -85,13 +89,30 @@ def token_of(response: HttpResponse) -> tuple[str, float] | Outcome:
             return Retry(Reason("token_unavailable", answer_text(response)))
 
 
+def rotated_token(response: HttpResponse) -> str | None:
+    """The refresh token that takes the place of the one that was used, if there is one."""
+    match json_body(response):
+        case {"refresh_token": str(token)} if token:
+            return token
+        case _:
+            return None
+
+
+_newest: dict[tuple[str, str, str], str] = {}
+"""Refresh tokens that took the place of configured ones. The process keeps them, not the sink: a
+reload opens the sink anew, and by then the configured token may be worth nothing."""
+
+
 class TokenSource:
     """The current token; concurrent sends share one fetch."""
 
     def __init__(
         self, auth: OAuth2Auth, client: HttpClient, clock: Clock, timeout_s: float
     ) -> None:
-        self._request = token_request(auth, timeout_s)
+        configured = auth.refresh_token.reveal() if auth.refresh_token else ""
+        self._configured = (auth.token_url, auth.client_id, configured)
+        self._auth = auth
+        self._timeout_s = timeout_s
         self._client = client
         self._clock = clock
         self._lock = anyio.Lock()
@@ -104,17 +125,39 @@ class TokenSource:
             if self._token is not None and self._clock.monotonic() < self._stale_at:
                 return self._token
             asked_at = self._clock.monotonic()
-            response = await exchange(self._client, self._request)
-            if isinstance(response, InDoubt):
-                return Retry(Reason("token_unavailable", response.reason.text))
-            if not isinstance(response, HttpResponse):
-                return response
-            found = token_of(response)
+            newest = _newest.get(self._configured)
+            found = await self._fetched(newest)
+            if isinstance(found, Halt) and newest is not None:
+                found = await self._fetched(None)
             if not isinstance(found, tuple):
                 return found
             self._token, life = found
             self._stale_at = asked_at + max(life - _MARGIN_S, life / 2)
             return self._token
+
+    async def _fetched(self, refresh_token: str | None) -> tuple[str, float] | Outcome:
+        """A new token and its life in seconds.
+
+        Args:
+            refresh_token: The one that took the place of the configured one, if any did.
+        """
+        request = token_request(self._auth, self._timeout_s, refresh_token)
+        response = await exchange(self._client, request)
+        if isinstance(response, InDoubt):
+            return Retry(Reason("token_unavailable", response.reason.text))
+        if not isinstance(response, HttpResponse):
+            return response
+        found = token_of(response)
+        if isinstance(found, tuple) and self._auth.refresh_token is not None:
+            self._keep(rotated_token(response) or refresh_token)
+        return found
+
+    def _keep(self, refresh_token: str | None) -> None:
+        """Uses this refresh token from here on; None: the configured one."""
+        if refresh_token is None:
+            _newest.pop(self._configured, None)
+        else:
+            _newest[self._configured] = refresh_token
 
     def refuse(self, token: str) -> None:
         """Forgets a token that the API did not take."""

@@ -85,6 +85,48 @@ async def test_a_token_that_ended_early_is_replaced_once() -> None:
         assert [refusal.why for refusal in box.record.refused] == ["535 5.7.8 token not accepted"]
 
 
+ROTATING = SandboxSettings(
+    smtp=SmtpSettings(mechanisms=("XOAUTH2",), requires_auth=True), http=Credentials(rotates=True)
+)
+
+
+async def test_a_rotated_refresh_token_is_used_from_then_on() -> None:
+    auth = {"refresh_token": CLIENT.refresh_token}
+    async with sandbox(ROTATING) as box:
+        given = options(box, auth=auth, per_connection=1)
+        async with opened("smtp", **given) as sink:
+            for number in range(3):
+                box.http.revoke_tokens()
+                assert isinstance(await sink.send(MAIL, ANNA, number), Delivered)
+        async with opened("smtp", **given) as again:
+            assert isinstance(await again.send(MAIL, ANNA, 3), Delivered)
+        assert box.http.tokens_issued == 4
+        assert not [refusal for refusal in box.record.refused if refusal.provider == "http"]
+
+
+async def test_a_refused_refresh_token_gives_way_to_the_configured_one() -> None:
+    auth = {"refresh_token": CLIENT.refresh_token}
+    async with sandbox(LIMITED) as box:
+        handed_out = '{"access_token": "unknown", "refresh_token": "rotated"}'
+        box.http.faults.plan("/oauth/token", on={1: answer(200, handed_out)})
+        async with opened("smtp", **options(box, auth=auth, per_connection=1)) as sink:
+            assert isinstance(await sink.send(MAIL, ANNA), Delivered)
+        assert "invalid_grant" in [refusal.why for refusal in box.record.refused]
+        assert box.http.tokens_issued == 1
+
+
+async def test_a_refused_client_does_not_lose_the_rotated_refresh_token() -> None:
+    auth = {"refresh_token": CLIENT.refresh_token}
+    async with sandbox(ROTATING) as box:
+        async with opened("smtp", **options(box, auth=auth, per_connection=1)) as sink:
+            assert isinstance(await sink.send(MAIL, ANNA, 1), Delivered)
+            box.http.revoke_tokens()
+            box.http.faults.plan("/oauth/token", always=answer(401))
+            assert isinstance(await sink.send(MAIL, ANNA, 2), Halt)
+            box.http.faults.plan("/oauth/token")
+            assert isinstance(await sink.send(MAIL, ANNA, 3), Delivered)
+
+
 async def test_a_user_whom_no_token_opens_the_server_for_halts() -> None:
     async with sandbox(LIMITED) as box:
         async with opened("smtp", **options(box, username="stranger")) as sink:
