@@ -36,10 +36,11 @@ def models_at(model: Model, path: Sequence[str | int]) -> list[Model]:
 
 
 def models_in(annotation: Any) -> list[Model]:
-    """The models that an annotation mentions, in order."""
+    """The models that an annotation mentions, in order, each once."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for arg in get_args(annotation) for found in models_in(arg)]
+    found = (model for arg in get_args(annotation) for model in models_in(arg))
+    return list(dict.fromkeys(found))
 
 
 def mentions_secret(annotation: Any) -> bool:

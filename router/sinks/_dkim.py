@@ -11,9 +11,17 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Self, final
+from typing import Annotated, Any, Self, TypeAlias, final
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from router.values import FilePath, Secret
 
@@ -68,9 +76,30 @@ class Dkim(BaseModel):
         return self
 
 
+def _distinct(keys: tuple[Dkim, ...]) -> tuple[Dkim, ...]:
+    names = [(key.domain, key.selector) for key in keys]
+    if len(set(names)) < len(names):
+        raise ValueError("two keys have the same selector; each has a record of its own in DNS")
+    return keys
+
+
+def _form(given: Any) -> str:
+    return "list" if isinstance(given, list | tuple) else "one"
+
+
+DkimKeys: TypeAlias = Annotated[
+    Annotated[Dkim, Tag("one")]
+    | Annotated[
+        tuple[Dkim, ...], Field(min_length=1, max_length=5), AfterValidator(_distinct), Tag("list")
+    ],
+    Discriminator(_form),
+]
+"""One key, or several that each sign every mail."""
+
+
 @final
 class MailSigner:
-    """Signs mails with one key.
+    """Makes the signatures of one key.
 
     Args:
         algorithm: ``rsa-sha256`` or ``ed25519-sha256``.
@@ -83,8 +112,8 @@ class MailSigner:
         self._sign = sign
         self._start = f"v=1; a={algorithm}; c=relaxed/relaxed; d={domain}; s={selector}"
 
-    def signed(self, mail: bytes, now: float) -> bytes:
-        """The mail with a ``DKIM-Signature`` before its other headers.
+    def signature(self, mail: bytes, now: float) -> bytes:
+        """The ``DKIM-Signature`` of a mail that has none yet: a header field with its line end.
 
         Args:
             mail: With CRLF line ends, not dot-stuffed.
@@ -98,7 +127,31 @@ class MailSigner:
         field = b"DKIM-Signature: " + ";\r\n ".join(lines).encode()
         covered = [b"%s:%s\r\n" % (name, fields[name]) for name in present]
         value = self._sign(b"".join(covered) + relaxed_field(field))
-        return field + _folded(b64encode(value)) + b"\r\n" + mail
+        return field + _folded(b64encode(value)) + b"\r\n"
+
+
+def mail_signers(
+    config: Dkim | tuple[Dkim, ...] | None, sender_domain: str
+) -> tuple[MailSigner, ...]:
+    """A signer for each key; reads the keys' files.
+
+    Raises:
+        OSError: a key can't be read or used.
+    """
+    if config is None:
+        return ()
+    keys = config if isinstance(config, tuple) else (config,)
+    return tuple(mail_signer(key, sender_domain) for key in keys)
+
+
+def signed(mail: bytes, signers: Sequence[MailSigner], now: float) -> bytes:
+    """The mail with a signature of each before its other headers.
+
+    Args:
+        mail: With CRLF line ends, not dot-stuffed.
+        now: Seconds since the epoch.
+    """
+    return b"".join([*(signer.signature(mail, now) for signer in signers), mail])
 
 
 def mail_signer(config: Dkim, sender_domain: str) -> MailSigner:

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 
 from router.messages import Channel, EmailMessage, Halt, Outcome, Parcel, Reason, Rejected
 from router.sinks._contract import SinkConfig, SinkTools, SinkType
-from router.sinks._dkim import Dkim, MailSigner, mail_signer
+from router.sinks._dkim import DkimKeys, MailSigner, mail_signers, signed
 from router.sinks._http import expect
 from router.sinks._mime import (
     Heading,
@@ -95,8 +95,10 @@ class SmtpConfig(SinkConfig):
         "for the relay and for `auth.token_url`.",
         examples=["/etc/router/ca.pem"],
     )
-    dkim: Dkim | None = Field(
-        None, description="Sign each mail with DKIM, where the relay does not."
+    dkim: DkimKeys | None = Field(
+        None,
+        description="Sign each mail with DKIM, where the relay does not. A list of keys signs it "
+        "with each.",
     )
     connect_timeout: Duration = Field(
         10.0, gt=0, description="Connecting and logging in takes at most this.", examples=["10s"]
@@ -161,14 +163,14 @@ class _Smtp:
         server: Server,
         sender: _Sender,
         tokens: TokenSource | None,
-        signer: MailSigner | None,
+        signers: tuple[MailSigner, ...],
     ) -> None:
         self._config = config
         self._clock = tools.clock
         self._server = server
         self._sender = sender
         self._tokens = tokens
-        self._signer = signer
+        self._signers = signers
         self._idle: deque[Session] = deque()
         self._slots = anyio.Semaphore(config.concurrency)
 
@@ -291,10 +293,10 @@ class _Smtp:
         Bodies that are signed are ASCII (RFC 6376 section 5.3): a relay that has to encode them
         would break the signature.
         """
-        if self._signer is None:
+        if not self._signers:
             return serialise(message, heading, eight_bit=session.offers("8bitmime"))
         data = serialise(message, heading, eight_bit=False)
-        return self._signer.signed(data, self._clock.now())
+        return signed(data, self._signers, self._clock.now())
 
     async def _reusable(self) -> Session:
         """An idle session that still answers, or a new one, not yet open."""
@@ -344,11 +346,9 @@ async def _open(config: SmtpConfig, tools: SinkTools) -> AsyncGenerator[_Smtp]:
         ehlo_name=config.ehlo or sender.domain,
         tls=await anyio.to_thread.run_sync(_tls_context, config),
     )
-    signer = None
-    if config.dkim is not None:
-        signer = await anyio.to_thread.run_sync(mail_signer, config.dkim, sender.domain)
+    signers = await anyio.to_thread.run_sync(mail_signers, config.dkim, sender.domain)
     async with _tokens(config, tools) as tokens:
-        sink = _Smtp(config, tools, server, sender, tokens, signer)
+        sink = _Smtp(config, tools, server, sender, tokens, signers)
         try:
             yield sink
         finally:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from router.messages import Delivered, EmailMessage
 from router.sandbox import Received, SandboxSettings, SmtpSettings, sandbox
-from router.sinks._dkim import Dkim, mail_signer
+from router.sinks._dkim import Dkim, mail_signer, signed
 from router.values import Secret
 from tests.contract.sinks.harness import opened, smtp_options
 
@@ -165,6 +165,26 @@ async def test_a_key_file_and_a_domain_of_its_own(tmp_path: Path) -> None:
     assert verifies(found.raw, key, "a.b._domainkey.mail.acme.example.")
 
 
+async def test_each_of_several_keys_signs() -> None:
+    old, new = keys()["rsa"], keys()["ed25519"]
+    signing = [{"selector": "r1", "key": pem(old)}, {"selector": "e1", "key": pem(new)}]
+    async with sandbox() as box:
+        async with opened("smtp", **smtp_options(box, dkim=signing)) as sink:
+            assert isinstance(await sink.send(MAILS["unsubscribe"], ANNA), Delivered)
+        [found] = box.record
+    records = {
+        b"r1._domainkey.acme.example.": record(old).encode(),
+        b"e1._domainkey.acme.example.": record(new).encode(),
+    }
+
+    def look_up(name: bytes, timeout: int = 5) -> bytes | None:
+        return records.get(name)
+
+    mail = dkim.DKIM(found.raw)
+    assert [mail.verify(index, dnsfunc=look_up) for index in range(2)] == [True, True]
+    assert found.raw.count(b"DKIM-Signature:") == 2
+
+
 def encrypted() -> str:
     encryption = BestAvailableEncryption(b"password")
     return keys()["rsa"].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
@@ -203,6 +223,21 @@ def test_configurations_that_are_refused(changes: dict[str, str]) -> None:
         Dkim.model_validate({"selector": "r1", **changes})
 
 
+@pytest.mark.parametrize(
+    ("signing", "message"),
+    [
+        ([], "at least 1 item"),
+        ([{"selector": "r1", "key": "a"}, {"selector": "r1", "key": "b"}], "same selector"),
+        ([{"selector": "r1"}], "key: give one of key and key_file"),
+    ],
+)
+async def test_lists_of_keys_that_are_refused(signing: Any, message: str) -> None:
+    async with sandbox() as box:
+        with pytest.raises(ValidationError, match=message):
+            async with opened("smtp", **smtp_options(box, dkim=signing)):
+                pass
+
+
 WORDS = st.text(st.sampled_from("ab \t.\r\nЖ😀"), max_size=40)
 
 
@@ -214,4 +249,4 @@ def test_any_mail_verifies(subject: str, body: str) -> None:
     head = f"From: a@acme.example\r\nSubject: {' '.join(subject.split())} x\r\n"
     text = "".join(f"{line}\r\n" for line in body.splitlines())
     mail = (head + "Content-Transfer-Encoding: 8bit\r\n\r\n" + text).encode()
-    assert verifies(signer.signed(mail, 1_767_323_045.0), key)
+    assert verifies(signed(mail, [signer], 1_767_323_045.0), key)
