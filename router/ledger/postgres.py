@@ -162,9 +162,10 @@ class PostgresLedger(PostgresReader):
         if not rows:
             return ()
         rules.check_ranks(rows)
-        answers = await claiming.claim(self._connections, rows, self.owner, lease)
-        self._held.claimed(rows, answers)
-        return answers
+        with anyio.CancelScope(shield=True):  # what a caller that gives up gets is known, too
+            answers = await claiming.claim(self._connections, rows, self.owner, lease)
+            self._held.claimed(rows, answers)
+            return answers
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
@@ -186,9 +187,10 @@ class PostgresLedger(PostgresReader):
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        rows = await schedule.due(self._connections, wanted, kinds, self.owner, lease)
-        self._held.pulled(rows)
-        return rows
+        with anyio.CancelScope(shield=True):
+            rows = await schedule.due(self._connections, wanted, kinds, self.owner, lease)
+            self._held.pulled(rows)
+            return rows
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         return await looking.next_due(self._connections, sinks) if sinks else None

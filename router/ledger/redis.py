@@ -281,12 +281,13 @@ class RedisLedger(RedisReader):
             return ()
         rules.check_ranks(rows)
         given = [packed(row) for row in rows]
-        found = await self._store.run(
-            DELIVERIES, "claim", rows=given, owner=to_store(self.owner), lease=lease
-        )
-        claims = [_claim_of(*answer) for answer in found]
-        self._held.claimed(rows, claims)
-        return claims
+        with anyio.CancelScope(shield=True):  # what a caller that gives up gets is known, too
+            found = await self._store.run(
+                DELIVERIES, "claim", rows=given, owner=to_store(self.owner), lease=lease
+            )
+            claims = [_claim_of(*answer) for answer in found]
+            self._held.claimed(rows, claims)
+            return claims
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
@@ -325,17 +326,18 @@ class RedisLedger(RedisReader):
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        found = await self._store.run(
-            DELIVERIES,
-            "due",
-            wanted=[[to_store(sink), most] for sink, most in wanted.items()],
-            kinds=False if kinds is None else [kind.value for kind in kinds],
-            owner=to_store(self.owner),
-            lease=lease,
-        )
-        rows = [row_of(answer) for answer in found]
-        self._held.pulled(rows)
-        return rows
+        with anyio.CancelScope(shield=True):
+            found = await self._store.run(
+                DELIVERIES,
+                "due",
+                wanted=[[to_store(sink), most] for sink, most in wanted.items()],
+                kinds=False if kinds is None else [kind.value for kind in kinds],
+                owner=to_store(self.owner),
+                lease=lease,
+            )
+            rows = [row_of(answer) for answer in found]
+            self._held.pulled(rows)
+            return rows
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         return await self._next_due(sinks)

@@ -144,6 +144,21 @@ async def test_an_owner_that_closes_leaves_its_namesakes_claims_alone(store: Sha
         assert await restarted.claim([delivery(1)], LEASE) == [Held(store.clock.now() + LEASE)]
 
 
+async def test_claims_of_callers_that_gave_up_end_with_their_owner(store: SharedStore) -> None:
+    rows = [delivery(n) for n in range(60)]
+    async with store.open("stays") as stays:
+        async with store.open("leaves") as leaves:
+            await leaves.settle([Settle(scheduled(100 + n)) for n in range(60)])
+            for n, row in enumerate(rows):
+                with anyio.move_on_after(0.0002 * (n % 10)):
+                    await leaves.claim([row], LEASE)
+                with anyio.move_on_after(0.0002 * (n % 10)):
+                    await leaves.due({"mail": 1}, LEASE)
+        claims = await stays.claim(rows, LEASE)
+        assert {type(claim).__name__ for claim in claims} <= {"Granted", "Doubtful"}
+        assert len(await stays.due({"mail": 100}, LEASE)) == 60
+
+
 async def test_clients_that_open_an_empty_store_at_once_share_it(store: SharedStore) -> None:
     names: list[str] = []
 
