@@ -50,7 +50,7 @@ from router.planning import (
 from router.planning.admission import SHADOW, Refused, is_free
 from router.planning.policies import OPTED_OUT, Mode, RoutePolicy
 from router.recipients import Directory, Found, Unavailable
-from router.telemetry import Metrics
+from router.telemetry import Metrics, log_bug
 
 log = logging.getLogger("router.delivery")
 
@@ -221,7 +221,7 @@ class Dispatcher:
         except TimeoutError:
             log.warning("the directory gave no answer in %gs", _LOOKUP_S)
         except Exception as error:
-            log.exception("the directory has a bug")
+            log_bug(log, "the directory has a bug", error)
             reason = Reason("directory_bug", type(error).__name__)
         return dict.fromkeys(wanted, Unavailable(reason))
 

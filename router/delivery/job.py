@@ -24,6 +24,7 @@ from router.messages import (
 )
 from router.planning import Delivery, InDoubtRule, Ruleset, derived_key, record_hash, render
 from router.planning.policies import Bypass, QuietHours, Rank
+from router.telemetry import log_bug
 from router.templating import RenderError
 from router.values import Secret
 
@@ -234,7 +235,7 @@ def render_job(job: Job, now: float) -> Reason | None:
     except RenderError as error:
         return Reason("render_failed", str(error))
     except Exception as error:
-        log.exception("a template has a bug")
+        log_bug(log, "a template has a bug", error)
         return Reason("render_failed", type(error).__name__)
     return None
 

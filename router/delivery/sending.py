@@ -27,7 +27,7 @@ from router.messages import (
 )
 from router.planning import EXPIRED, Arrived, Scheduled, Settlement, Suppressed, has_expired
 from router.sinks import BatchSink, Sink, SinkConfig
-from router.telemetry import SinkMetrics
+from router.telemetry import SinkMetrics, log_bug
 from router.telemetry.metrics import AttemptOutcome
 
 log = logging.getLogger("router.delivery")
@@ -267,5 +267,5 @@ _STOPPED = Reason("stopped", "the process stops")
 
 
 def _bug(error: Exception) -> InDoubt:
-    log.error("a sink has a bug", exc_info=error)
+    log_bug(log, "a sink has a bug", error)
     return InDoubt(Reason(SINK_BUG, type(error).__name__))

@@ -1,7 +1,7 @@
 """What the router tells about itself: metrics and logs, without personal data or secrets."""
 
 from router.telemetry.accounts import Account, Balance, Exit
-from router.telemetry.logs import AUDIT, Logs, log, setup_logs
+from router.telemetry.logs import AUDIT, Logs, log, log_bug, setup_logs
 from router.telemetry.metrics import (
     CONTENT_TYPE,
     LedgerMetrics,
@@ -35,6 +35,7 @@ __all__ = [
     "SinkMetrics",
     "TopicMetrics",
     "log",
+    "log_bug",
     "people_hash",
     "recipient_hash",
     "secrets_in",

@@ -64,6 +64,16 @@ def log(
     logger.log(level, "%s", message, exc_info=trace, extra={"router": shown})
 
 
+def log_bug(logger: logging.Logger, message: str, error: BaseException) -> None:
+    """An error that nobody foresaw in code that handles people's data: its type and where it was.
+
+    Its own text is left out: it may quote what was being handled.
+    """
+    kind = type(error)
+    bare = type(kind.__qualname__, (Exception,), {"__module__": kind.__module__})()
+    logger.error("%s", message, exc_info=(type(bare), bare, error.__traceback__))
+
+
 class _Nothing(Enum):
     NEW = auto()
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from router.config.settings import LogSettings
-from router.telemetry import AUDIT, Logs, Metrics, Redactor, log, setup_logs
+from router.telemetry import AUDIT, Logs, Metrics, Redactor, log, log_bug, setup_logs
 from router.telemetry.log_formats import EcsJson
 from router.telemetry.logs import RepeatLimit
 from router.values import Secret
@@ -228,3 +228,16 @@ def test_lines_are_counted_by_level() -> None:
     LOGGER.error("two")
     logs.flush()
     assert 'router_log_records_total{level="error"} 1.0' in metrics.render().decode()
+
+
+def test_a_bug_is_told_without_what_it_was_about() -> None:
+    logs, stream = json_logs()
+    people = {"name": "Anna".upper()}
+    try:
+        people[people["name"]]
+    except KeyError as error:
+        log_bug(LOGGER, "a sink has a bug", error)
+    (line,) = written(logs, stream)
+    assert (line["error.type"], line["error.message"]) == ("KeyError", "")
+    assert "test_a_bug_is_told" in line["error.stack_trace"]
+    assert "ANNA" not in stream.getvalue()
