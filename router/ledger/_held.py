@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import final
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import TypeVar, final
+
+import anyio
 
 from router.ledger._contract import Claim, Doubtful, Granted, Row, Settle
+
+T = TypeVar("T")
+
+
+async def to_its_end(call: Awaitable[T]) -> T:
+    """The answer of a call that claims: what is held has to be known, even if its caller has
+    given up meanwhile."""
+    with anyio.CancelScope(shield=True):
+        return await call
+    raise AssertionError("a shield lets every error through")
 
 
 @final

@@ -37,7 +37,7 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
-from router.ledger._held import HeldClaims
+from router.ledger._held import HeldClaims, to_its_end
 from router.ledger._tls import LedgerTls
 from router.values import Duration, Secret
 
@@ -162,10 +162,10 @@ class PostgresLedger(PostgresReader):
         if not rows:
             return ()
         rules.check_ranks(rows)
-        with anyio.CancelScope(shield=True):  # what a caller that gives up gets is known, too
-            answers = await claiming.claim(self._connections, rows, self.owner, lease)
-            self._held.claimed(rows, answers)
-            return answers
+        call = claiming.claim(self._connections, rows, self.owner, lease)
+        answers = await to_its_end(call)
+        self._held.claimed(rows, answers)
+        return answers
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
@@ -187,10 +187,10 @@ class PostgresLedger(PostgresReader):
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        with anyio.CancelScope(shield=True):
-            rows = await schedule.due(self._connections, wanted, kinds, self.owner, lease)
-            self._held.pulled(rows)
-            return rows
+        call = schedule.due(self._connections, wanted, kinds, self.owner, lease)
+        rows = await to_its_end(call)
+        self._held.pulled(rows)
+        return rows
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         return await looking.next_due(self._connections, sinks) if sinks else None

@@ -45,7 +45,7 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
-from router.ledger._held import HeldClaims
+from router.ledger._held import HeldClaims, to_its_end
 from router.ledger._tls import LedgerTls
 from router.values import Duration, Secret
 
@@ -281,13 +281,12 @@ class RedisLedger(RedisReader):
             return ()
         rules.check_ranks(rows)
         given = [packed(row) for row in rows]
-        with anyio.CancelScope(shield=True):  # what a caller that gives up gets is known, too
-            found = await self._store.run(
-                DELIVERIES, "claim", rows=given, owner=to_store(self.owner), lease=lease
-            )
-            claims = [_claim_of(*answer) for answer in found]
-            self._held.claimed(rows, claims)
-            return claims
+        call = self._store.run(
+            DELIVERIES, "claim", rows=given, owner=to_store(self.owner), lease=lease
+        )
+        claims = [_claim_of(*answer) for answer in await to_its_end(call)]
+        self._held.claimed(rows, claims)
+        return claims
 
     async def settle(self, settlements: Sequence[Settle]) -> Sequence[Settled]:
         rules.check_settlements(settlements)
@@ -326,18 +325,17 @@ class RedisLedger(RedisReader):
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        with anyio.CancelScope(shield=True):
-            found = await self._store.run(
-                DELIVERIES,
-                "due",
-                wanted=[[to_store(sink), most] for sink, most in wanted.items()],
-                kinds=False if kinds is None else [kind.value for kind in kinds],
-                owner=to_store(self.owner),
-                lease=lease,
-            )
-            rows = [row_of(answer) for answer in found]
-            self._held.pulled(rows)
-            return rows
+        call = self._store.run(
+            DELIVERIES,
+            "due",
+            wanted=[[to_store(sink), most] for sink, most in wanted.items()],
+            kinds=False if kinds is None else [kind.value for kind in kinds],
+            owner=to_store(self.owner),
+            lease=lease,
+        )
+        rows = [row_of(answer) for answer in await to_its_end(call)]
+        self._held.pulled(rows)
+        return rows
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         return await self._next_due(sinks)
