@@ -71,6 +71,7 @@ def log_bug(logger: logging.Logger, message: str, error: BaseException) -> None:
     """
     kind = type(error)
     bare = type(kind.__qualname__, (Exception,), {"__module__": kind.__module__})()
+    bare = bare.with_traceback(error.__traceback__)
     logger.error("%s", message, exc_info=(type(bare), bare, error.__traceback__))
 
 
