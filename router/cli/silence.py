@@ -24,7 +24,6 @@ from router.cli.output import (
 )
 from router.cli.rehearsal_text import dim
 from router.clock import SystemClock
-from router.config import Project
 from router.planning.silences import Silence, silence_of, silence_to_dict, why_refused
 from router.problems import did_you_mean
 from router.values import format_duration, parse_duration
@@ -94,7 +93,7 @@ def add_command(
       router silence add --sink mail --until 2026-11-24T18:00:00Z --comment "moving the relay"
       router silence add --match 'data.plan: trial' --category billing --for 1d --comment "audit"
     """
-    project, _ = read_project(config, environment)
+    project, _ = read_project(config, environment, read_secrets=False)
     for label, name, known in (
         ("Routes", route, project.routes),
         ("Categories", category, project.categories),
@@ -118,7 +117,7 @@ def add_command(
     )
     if problem := why_refused(silence, now()):
         raise fail(problem, USAGE)
-    added = _with_store(project, admin, lambda store: store.add(silence))
+    added = _with_store(config, environment, admin, lambda store: store.add(silence))
     if output == "json":
         print_json(silence_to_dict(added))
     else:
@@ -130,8 +129,7 @@ def add_command(
 @output_option
 def list_command(admin: str | None, config: str, environment: str | None, output: str) -> None:
     """List the silences that have not ended."""
-    project, _ = read_project(config, environment)
-    found = _with_store(project, admin, lambda store: store.active())
+    found = _with_store(config, environment, admin, lambda store: store.active())
     if output == "json":
         print_json({"silences": [silence_to_dict(silence) for silence in found]})
         return
@@ -146,7 +144,6 @@ def list_command(admin: str | None, config: str, environment: str | None, output
 @_where
 def expire_command(id: str, admin: str | None, config: str, environment: str | None) -> None:
     """End the silence ID now."""
-    project, _ = read_project(config, environment)
 
     async def expire(store: SilenceStore) -> bool:
         silence = next((one for one in await store.active() if one.id == id), None)
@@ -154,14 +151,19 @@ def expire_command(id: str, admin: str | None, config: str, environment: str | N
             await store.expire(silence)
         return silence is not None
 
-    if not _with_store(project, admin, expire):
+    if not _with_store(config, environment, admin, expire):
         raise fail(f"there is no silence {id}, or it has ended", USAGE)
     click.echo(f"{id} has ended")
 
 
 def _with_store(
-    project: Project, admin: str | None, work: Callable[[SilenceStore], Awaitable[T]]
+    config: str,
+    environment: str | None,
+    admin: str | None,
+    work: Callable[[SilenceStore], Awaitable[T]],
 ) -> T:
+    project, _ = read_project(config, environment)
+
     async def run() -> T:
         async with opened_silences(project, SystemClock(), admin) as store:
             return await work(store)
