@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka test-ledgers lint types bench fuzz docs lock clean
+.PHONY: help demo test test-kafka test-ledgers lint types bench chaos fuzz docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,9 @@ types: $(VENV)/.dev ## Check types, strictly
 
 bench: $(VENV)/.dev ## Measure decode, match, render, ledger and the whole path
 	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.dev ## Kill, stall and cut off what it runs on, and do the books after each; ARGS=--list names the faults
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(VENV)/.dev ## Feed the readers what nobody expects, for SECONDS=600; what fails is kept
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600) $(TARGETS)
