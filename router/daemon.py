@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -38,6 +38,7 @@ from router.directories import KINDS as DIRECTORIES
 from router.events import DecodeConfig
 from router.ledger import KINDS as LEDGERS
 from router.ledger import Ledger, LedgerDown, Stats
+from router.own_topics import OwnTopic, ensure_own_topics, own_topics
 from router.planning import Ruleset
 from router.problems import ConfigError, Problem
 from router.publishing import open_feedback, open_publisher
@@ -52,6 +53,7 @@ log = logging.getLogger("router.daemon")
 _STATS_EVERY_S = 10.0
 _LAST_WRITES_S = 1.0
 _PURGE_EVERY_S = 600.0
+_TOPICS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class Daemon:
             await self._serve_admin(tasks)
         await self.worker.start(tasks, project.sinks, _digests(project), _decodings(project))
         tasks.start_soon(self._housekeeping)
+        await self._ensure_topics(tasks)
         for name, config in project.sources.items():
             self._start_source(name, config, tasks)
         if self._options.watch_s is not None:
@@ -225,6 +228,20 @@ class Daemon:
             log.warning("the grace period is over; what is unfinished goes on after a restart")
             with anyio.move_on_after(_LAST_WRITES_S):
                 await self.worker.abandon()
+
+    async def _ensure_topics(self, tasks: TaskGroup) -> None:
+        """Before sources join their groups; clusters that don't answer now are asked later."""
+        topics = own_topics(self.project)
+        with anyio.move_on_after(_TOPICS_S):
+            topics = await ensure_own_topics(topics)
+
+        async def later(left: Collection[OwnTopic]) -> None:
+            while left:
+                await self._clock.sleep(_TOPICS_S)
+                left = await ensure_own_topics(left)
+
+        if topics:
+            tasks.start_soon(later, topics)
 
     # Sources ------------------------------------------------------------------------------------
 
@@ -393,6 +410,8 @@ class Daemon:
         """Joined to every group, and the ledger is writable."""
         if not self.ledger.is_up:
             return False, "the ledger is down"
+        for name in self.project.sources.keys() - self._feeds.keys():
+            return False, f"source {name} has not started"
         for name, feed in self._feeds.items():
             if not feed.ended and (feed.source is None or not feed.source.is_joined):
                 return False, f"source {name} has not joined its group"

@@ -87,10 +87,18 @@ def dead_letter_connection(project: Project) -> KafkaConnection | None:
         return None
     if project.dead_letters.kafka is not None:
         return project.dead_letters.kafka
-    return _first_cluster(project)
+    return first_cluster(project)
 
 
-def _first_cluster(project: Project) -> KafkaConnection | None:
+def feedback_connection(project: Project) -> KafkaConnection | None:
+    """The cluster that feedback goes to: the one named, else the first Kafka source's."""
+    if project.feedback is None or project.feedback.file is not None:
+        return None
+    return project.feedback.kafka or first_cluster(project)
+
+
+def first_cluster(project: Project) -> KafkaConnection | None:
+    """That of the first Kafka source, which reads replays too."""
     for source in project.sources.values():
         if isinstance(source, KafkaSourceConfig):
             return source
@@ -120,8 +128,8 @@ async def open_feedback(project: Project) -> AsyncGenerator[Reporting | None]:
     if settings is None:
         yield None
         return
-    connection = settings.kafka or _first_cluster(project)
-    if settings.file is not None or connection is None:
+    connection = feedback_connection(project)
+    if connection is None:
         path = Path(settings.file or Path(project.root) / FEEDBACK_FILE)
         publisher = FilePublisher(path, feedback_to_line)
         yield Reporting(publisher, settings.events, settings.max_waiting)

@@ -74,6 +74,17 @@ class Admin:
             if code not in (0, _TOPIC_EXISTS):
                 raise TopicRefused(f"topic {name}: {message[0] if message else ''} (error {code})")
 
+    async def topics(self) -> frozenset[str]:
+        """The topics that are there, as far as this client may see.
+
+        It asks about all: asking for one by name would create it on some clusters.
+
+        Raises:
+            KafkaUnavailable: no answer.
+        """
+        async with _answers():
+            return frozenset(await self._client.list_topics())
+
     async def topic_max_bytes(self, topic: str) -> int | None:
         """The topic's ``max.message.bytes``; None where the cluster doesn't tell.
 
