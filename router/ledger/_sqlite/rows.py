@@ -128,7 +128,8 @@ class Transaction:
         doubtful: bool,
     ) -> tuple[Any, ...]:
         blob, reason = row.blob, row.reason
-        kind, state_name = row.kind.value, state.value
+        # `value` is a descriptor in Python, and this runs for every row.
+        kind, state_name = row.kind._value_, state._value_
         self.count(kind, state_name, row.sink, 1, 0 if blob is None else len(blob))
         ready = None
         if row.order_scope is None or row.seq is None:

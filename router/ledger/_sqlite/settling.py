@@ -16,12 +16,12 @@ _CONCLUDE = """
         state = ?, sink = ?, owner = NULL, lease_until = NULL, due = ?, ready = ?, attempts = ?,
         first_at = coalesce(?, first_at), expires_at = coalesce(?, expires_at), reason = ?,
         reason_text = ?, blob = CASE WHEN ? THEN coalesce(?, blob) END, updated = ?, doubtful = 0
-    WHERE key = ?
+    WHERE number = ifnull(?, (SELECT number FROM delivery WHERE key = ?))
 """
 
 
 class _Known(NamedTuple):
-    """What a settlement is decided by."""
+    """What a settlement is decided by; ``number`` is the row's, None where the call wrote it."""
 
     state: State
     epoch: int
@@ -32,6 +32,7 @@ class _Known(NamedTuple):
     wait_on: bytes | None
     order_scope: str | None
     seq: int | None
+    number: int | None = None
 
 
 class _Settling:
@@ -88,11 +89,13 @@ class _Settling:
         due, blob = rules.at_rest(state, row.due, row.blob, tx.now)
         keeps_blob = state is State.DEAD or not state.is_final
         size = (known.size if blob is None else len(blob)) if keeps_blob else 0
-        tx.count(known.kind, known.state.value, known.sink, -1, -known.size)
-        tx.count(known.kind, state.value, sink, 1, size)
+        # `value` is a descriptor in Python, and this runs for every row.
+        name = state._value_
+        tx.count(known.kind, known.state._value_, known.sink, -1, -known.size)
+        tx.count(known.kind, name, sink, 1, size)
         self._changed.append(
             (
-                state.value,
+                name,
                 sink,
                 due,
                 due if known.order_scope is None or known.seq is None else None,
@@ -104,6 +107,7 @@ class _Settling:
                 keeps_blob,
                 blob,
                 tx.now,
+                known.number,
                 key,
             )
         )
@@ -194,7 +198,7 @@ def settle(tx: Transaction, settlements: Sequence[Settle]) -> Sequence[Settled]:
 def _known(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, _Known]:
     sql = """
         SELECT key, state, epoch, kind, sink, ifnull(length(blob), 0), family, wait_on,
-            order_scope, seq
+            order_scope, seq, number
         FROM delivery WHERE key IN (%s)
     """
     return {
