@@ -161,13 +161,13 @@ class Trial:
 
     async def claimed_by(self, running: Daemon) -> frozenset[str]:
         """The keys that a daemon has claimed, by the ledger."""
-        owned = f"-{running.process.pid}"
+        owned = re.compile(rf"-{running.process.pid}(-|$)")
         rows = await self.rows()
         return frozenset(
             row.key.hex()
             for row in rows
             if row.state is State.CLAIMED
-            and (self.site.server is None or (row.owner or "").endswith(owned))
+            and (self.site.server is None or owned.search(row.owner or ""))
         )
 
     # Work ---------------------------------------------------------------------------------------
