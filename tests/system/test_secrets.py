@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 import pytest
@@ -15,6 +13,7 @@ import yaml
 
 from router.ledger import State
 from router.sandbox import ANY_TARGET, Fault, Sandbox, answer, sandbox
+from tests.system.leaks import Evidence
 from tests.system.place import Place
 from tests.system.processes import daemon, eventually, run_to_its_end
 from tests.system.projects import Env, Project, write_project, write_template
@@ -33,27 +32,6 @@ _SECRETS = {
 }
 _EMAIL, _CHAT, _NAME = "anna.planted@post.example", "100004711", "Annaplanted"
 _PEOPLE = (_EMAIL, _EMAIL.partition("@")[0], _CHAT, _NAME)
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Everything seen, by where it was seen."""
-
-    found: dict[str, bytes] = field(default_factory=dict[str, bytes])
-
-    def leaks(self, *words: str) -> list[tuple[str, str]]:
-        """Where which word shows, in any of the spellings in which it could."""
-        return [
-            (where, word)
-            for where, content in self.found.items()
-            for word in words
-            if any(spelling in content for spelling in _spellings(word))
-        ]
-
-
-def _spellings(word: str) -> set[bytes]:
-    raw = word.encode()
-    return {raw, quote(word, safe="").encode(), base64.b64encode(raw), raw.hex().encode()}
 
 
 def _project(place: Place, box: Sandbox) -> Project:
