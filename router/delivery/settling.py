@@ -244,10 +244,12 @@ class Settler:
     async def _write_batch(self, batch: Sequence[Closing]) -> None:
         routes = {key: closing.route for closing in batch for key in closing.beside}
         unclaimed = [c.settle.row.key for c in batch if c.settle.row.epoch == 0]
-        before = await self._look_up([*routes, *unclaimed])
+        before = dict(await self._look_up([*routes, *unclaimed]))
         settles = [closing.settle for closing in batch]
         results, failed_for = await self._insist(lambda: self.ledger.settle(settles))
         reached(Stage.SETTLED)
+        # A fallback that goes back to wait may be dropped by another settlement of the batch.
+        before |= {s.row.key: s.row for s in settles if s.row.state is State.WAITING}
         keys = [*routes] if self.ledger.is_durable else [k for c in batch for k in c.all_keys]
         after = await self._look_up(keys)
         book_changes(
