@@ -1,18 +1,22 @@
 """Finds the record that keeps killing the process, and has it dead-lettered.
 
 A partition is marked as open while this process works on it, and as clean once it was given up in
-an orderly way. One that is found open was left by a process that died: its first records are then
-worked on one by one, each with a durable mark of the stage it is at. A record that was being worked
-on in three such deaths in a row, at the same stage, is not worked on again.
+an orderly way. One that is found open was left by a process that died, and most die of something
+else: it is noted that one did and how far it had come, and work goes on as usual. Where a second
+one dies among the same records, they are worked on one by one, each with a durable mark of the
+stage it is at. A record that was being worked on in three deaths in a row, in the last two of them
+by itself and at the same stage, is not worked on again.
+
+Nothing is written for single records but while they go one by one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, final
+from typing import Final, Literal, final
 
 import orjson
 
@@ -42,19 +46,37 @@ class _Mark:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Died:
+    """A process died while it worked on what follows this offset, the next to be settled."""
+
+    settled: int
+
+
 @dataclass(slots=True)
 class _Watch:
-    """A partition left by a process that died.
+    """A partition on which processes died in a row.
 
     Attributes:
-        suspect: The record that was being worked on then.
+        settled: The next offset that was to be settled when the watch began.
         left: How many records are still to be worked on one by one.
+        suspect: The record that was being worked on by itself at the last death.
+        in_both: Records before this offset were under way, among others, at the two last deaths.
         marked: A mark stands in the ledger that may be out of date.
     """
 
-    suspect: _Mark | None
+    settled: int
     left: int
+    suspect: _Mark | None = None
+    in_both: int = 0
     marked: bool = False
+
+    def deaths(self, offset: int, stage: WorkStage) -> int:
+        """In how many deaths in a row a record was being worked on, as far as this stage goes."""
+        suspect = self.suspect
+        if suspect is not None and (suspect.offset, suspect.stage) == (offset, stage):
+            return suspect.count
+        return 1 if offset < self.in_both else 0
 
 
 @final
@@ -76,26 +98,31 @@ class CrashMarks:
         self._begun: set[TopicPartition] = set()
         self._watched: dict[TopicPartition, _Watch] = {}
 
-    async def begin(self, places: Collection[TopicPartition]) -> None:
-        """Marks partitions as open; those found open are watched from here on."""
-        new = set(places) - self._begun
+    async def begin(self, settled: Mapping[TopicPartition, int]) -> None:
+        """Marks partitions as open; those on which two processes died in a row are watched.
+
+        Args:
+            settled: By partition, the next offset to be settled as the ledger knows it.
+        """
+        new = settled.keys() - self._begun
         if not new or not self._ledger.is_durable:
             return
         known = {fact.member: fact.value for fact in await self._ledger.facts([self._scope])}
         watched: dict[TopicPartition, _Watch] = {}
-        for place in new:
-            state = known.get(_member(place), _CLEAN)
-            if state != _CLEAN:
-                watched[place] = _Watch(_read(state), self._window)
-        await self._ledger.put_facts(
-            [self._fact(place, _OPEN) for place in sorted(new - watched.keys())]
-        )
-        if watched:
-            log.warning(
-                "an earlier process died while it worked on %d partitions: "
-                "their first records are worked on one by one",
-                len(watched),
-            )
+        notes: list[Fact] = []
+        for place in sorted(new):
+            found, now = _read(known.get(_member(place), _CLEAN)), settled[place]
+            match found:
+                case None:
+                    notes.append(self._fact(place, _OPEN))
+                case _Mark():
+                    watched[place] = _Watch(now, self._window, suspect=found)
+                case _Died(before) if now < before + self._window:
+                    watched[place] = _Watch(now, self._window, in_both=before + self._window)
+                case _:
+                    notes.append(self._fact(place, _died(now)))
+        await self._ledger.put_facts(notes)
+        _tell(len(new) - len(watched) - sum(note.value == _OPEN for note in notes), len(watched))
         self._begun |= new
         self._watched |= watched
 
@@ -119,9 +146,7 @@ class CrashMarks:
         watch = self._watched.get(record.place)
         if watch is None:
             return
-        suspect = watch.suspect
-        again = suspect and (suspect.offset, suspect.stage) == (record.offset, stage)
-        mark = _Mark(record.offset, stage, suspect.count + 1 if suspect and again else 1)
+        mark = _Mark(record.offset, stage, watch.deaths(record.offset, stage) + 1)
         await self._ledger.put_facts([self._fact(record.place, _mark(mark))])
         watch.marked = True
 
@@ -136,14 +161,19 @@ class CrashMarks:
 
     async def rest(self) -> None:
         """Takes away marks of records that are done; ends the watch where enough were."""
-        marked = [place for place, watch in self._watched.items() if watch.marked]
-        if marked:
-            await self._ledger.put_facts([self._fact(place, _OPEN) for place in sorted(marked)])
-        for place in marked:
-            if watch := self._watched.get(place):
-                watch.marked = False
-                if watch.left <= 0:
-                    del self._watched[place]
+        marked = {place: watch for place, watch in self._watched.items() if watch.marked}
+        if not marked:
+            return
+        await self._ledger.put_facts(
+            [
+                self._fact(place, _died(watch.settled) if watch.left > 0 else _OPEN)
+                for place, watch in sorted(marked.items())
+            ]
+        )
+        for place, watch in marked.items():
+            watch.marked = False
+            if watch.left <= 0:
+                self._watched.pop(place, None)
 
     async def end(self, places: Collection[TopicPartition]) -> None:
         """These partitions are given up in an orderly way."""
@@ -158,8 +188,8 @@ class CrashMarks:
         return Fact(self._scope, _member(place), value)
 
 
-_CLEAN = "clean"
-_OPEN = "open"
+_CLEAN: Final = "clean"
+_OPEN: Final = "open"
 
 
 async def claims_left(ledger: WatchedLedger, record: Record, lease: float) -> list[Row]:
@@ -189,10 +219,31 @@ def _mark(mark: _Mark) -> str:
     return orjson.dumps([mark.offset, mark.stage, mark.count]).decode()
 
 
-def _read(value: str) -> _Mark | None:
-    """The mark found on a partition, if there is one."""
-    if value == _OPEN:
+def _died(settled: int) -> str:
+    return orjson.dumps([settled]).decode()
+
+
+def _read(value: str) -> _Mark | _Died | Literal["open"] | None:
+    """What is noted of a partition; None: whoever had it gave it up in an orderly way."""
+    if value == _CLEAN:
         return None
-    fields: list[Any] = orjson.loads(value)
-    offset, stage, count = fields
-    return _Mark(offset, WorkStage(stage), count)
+    if value == _OPEN:
+        return _OPEN
+    match orjson.loads(value):
+        case [int(settled)]:
+            return _Died(settled)
+        case [int(offset), str(stage), int(count)]:
+            return _Mark(offset, WorkStage(stage), count)
+        case _:
+            return _OPEN
+
+
+def _tell(once: int, again: int) -> None:
+    if once:
+        log.warning("an earlier process died while it worked on %d partitions", once)
+    if again:
+        log.warning(
+            "processes died in a row while they worked on %d partitions: "
+            "their first records are worked on one by one",
+            again,
+        )

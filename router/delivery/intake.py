@@ -281,9 +281,9 @@ class Intake:
             return
         keys = [ProgressKey(self._source.group, *place) for place in new]
         offsets = await self._insist(lambda: self._ledger.progress(keys))
-        await self._insist(lambda: self._marks.begin(new))
-        for place, offset in zip(new, offsets, strict=True):
-            self._settled_before[place] = offset or 0
+        settled = {place: offset or 0 for place, offset in zip(new, offsets, strict=True)}
+        await self._insist(lambda: self._marks.begin(settled))
+        self._settled_before |= settled
 
     async def _admit_alone(self, record: Record, ticket: Ticket, plans: _Plans) -> None:
         """A record that may be what kills the process: nothing else is under way meanwhile."""

@@ -332,12 +332,16 @@ def _number(parcel: Parcel) -> int:
     return orjson.loads(parcel.message.body or b"")["data"]["n"]
 
 
-async def test_after_an_unclean_stop_records_go_one_by_one_for_a_while(durable: World) -> None:
+async def test_after_a_second_unclean_stop_in_a_row_records_go_one_by_one_for_a_while(
+    durable: World,
+) -> None:
     hook = durable.providers["hook"]
     durable.orders(20)
-    async with running(durable, HOOK, sinks("hook"), dies=True) as run:
-        hook.hangs = anyio.Event()
-        await run.until(lambda: hook.sent)
+    for _ in range(2):
+        hook.sent.clear()
+        async with running(durable, HOOK, sinks("hook", concurrency=4), dies=True) as run:
+            hook.hangs = anyio.Event()
+            await run.until(lambda: len(hook.sent) == 4)
     hook.hangs, hook.most_at_once, hook.seconds = None, 0, 0.002
     async with running(durable, HOOK, sinks("hook")) as run:
         await run.ended()
@@ -350,6 +354,73 @@ async def test_after_an_unclean_stop_records_go_one_by_one_for_a_while(durable: 
     async with running(durable, HOOK, sinks("hook")) as run:
         await run.ended()
         assert hook.most_at_once > 1
+
+
+async def test_after_one_unclean_stop_work_goes_on_as_usual(durable: World) -> None:
+    hook = durable.providers["hook"]
+    durable.orders(20)
+    async with running(durable, HOOK, sinks("hook"), dies=True) as run:
+        hook.hangs = anyio.Event()
+        await run.until(lambda: hook.sent)
+    hook.hangs, hook.most_at_once, hook.seconds = None, 0, 0.01
+    async with running(durable, HOOK, sinks("hook")) as run:
+        await run.ended()
+        assert hook.most_at_once > 1
+
+
+async def test_stops_between_which_everything_was_settled_are_not_in_a_row(
+    durable: World,
+) -> None:
+    for settled, watched in [(0, False), (0, False), (99, True), (99, True)]:
+        record = _record(durable)
+        async with durable.store.open(durable.clock) as ledger:
+            marks = await _marks(durable, ledger, settled)
+            assert marks.is_watched(record) is watched
+    async with durable.store.open(durable.clock) as ledger:
+        assert not (await _marks(durable, ledger, 5_000)).is_watched(record)
+    async with durable.store.open(durable.clock) as ledger:
+        assert (await _marks(durable, ledger, 5_099)).is_watched(record)
+
+
+async def test_work_as_usual_writes_nothing_for_single_records(durable: World) -> None:
+    record = _record(durable)
+    async with durable.store.open(durable.clock) as ledger:
+        await _marks(durable, ledger)
+    async with durable.store.open(durable.clock) as ledger:
+        marks = await _marks(durable, ledger)
+        before = await ledger.facts(["crash:main"])
+        await marks.enter(record, WorkStage.MATCH)
+        marks.leave(record)
+        await marks.rest()
+        assert await ledger.facts(["crash:main"]) == before
+
+
+async def test_a_record_that_happened_to_be_under_way_is_not_deadly(durable: World) -> None:
+    """By itself it was worked on in one death; the next one finds another record."""
+    durable.orders(2)
+    first, second = durable.log.records[ORDERS]
+    deaths: list[list[Any]] = [[], [], [first], [second], [second], [first]]
+    for alone in deaths:
+        async with durable.store.open(durable.clock) as ledger:
+            marks = await _marks(durable, ledger)
+            assert not marks.is_deadly(first)
+            assert not marks.is_deadly(second)
+            for record in alone:
+                await marks.enter(record, WorkStage.DELIVER)
+
+
+async def test_between_two_records_the_deaths_in_a_row_are_remembered(durable: World) -> None:
+    record = _record(durable)
+    for _ in range(2):
+        async with durable.store.open(durable.clock) as ledger:
+            await _marks(durable, ledger)
+    for _ in range(2):
+        async with durable.store.open(durable.clock) as ledger:
+            marks = await _marks(durable, ledger)
+            assert marks.is_watched(record)
+            await marks.enter(record, WorkStage.DELIVER)
+            marks.leave(record)
+            await marks.rest()
 
 
 async def test_marks_count_deaths_in_a_row_at_one_stage(durable: World) -> None:
@@ -374,6 +445,8 @@ async def test_a_clean_end_forgets_suspects(durable: World) -> None:
     async with durable.store.open(durable.clock) as ledger:
         await _marks(durable, ledger)
     async with durable.store.open(durable.clock) as ledger:
+        await _marks(durable, ledger)
+    async with durable.store.open(durable.clock) as ledger:
         marks = await _marks(durable, ledger)
         assert marks.is_watched(record)
         await marks.enter(record, WorkStage.MATCH)
@@ -388,10 +461,10 @@ def _record(world: World) -> Any:
     return world.log.records[ORDERS][0]
 
 
-async def _marks(world: World, ledger: Any) -> CrashMarks:
+async def _marks(world: World, ledger: Any, settled: int = 0) -> CrashMarks:
     watched = WatchedLedger(ledger, world.clock, Metrics())
     marks = CrashMarks(watched, "main", 100, world.clock.now())
-    await marks.begin([ORDERS])
+    await marks.begin({ORDERS: settled})
     return marks
 
 
