@@ -46,12 +46,14 @@ class Wanted:
     Attributes:
         reason: Its code.
         since: Died at this time or later, in seconds since the epoch.
+        until: Died before this time.
     """
 
     route: str | None = None
     sink: str | None = None
     reason: str | None = None
     since: float | None = None
+    until: float | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -63,8 +65,10 @@ class Wanted:
             (self.sink, letter.sink),
             (self.reason, letter.reason.code),
         )
-        is_recent = self.since is None or letter.at >= self.since
-        return is_recent and all(wanted in (None, found) for wanted, found in asked)
+        is_in_time = (self.since is None or letter.at >= self.since) and (
+            self.until is None or letter.at < self.until
+        )
+        return is_in_time and all(wanted in (None, found) for wanted, found in asked)
 
 
 # Reading ---------------------------------------------------------------------------------------

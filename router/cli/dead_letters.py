@@ -49,6 +49,7 @@ _BATCH = 100
 
 def _filters(command: F) -> F:
     for option in (
+        click.option("--until", metavar="AGE", help="Older than 2h, 3d …, or a time."),
         click.option(
             "--since", metavar="AGE", help="Of the last 2h, 3d …, or since 2026-11-24T10:00:00Z."
         ),
@@ -89,6 +90,7 @@ def list_command(
     sink: str | None,
     reason: str | None,
     since: str | None,
+    until: str | None,
     limit: int,
     output: str,
 ) -> None:
@@ -101,7 +103,7 @@ def list_command(
       router dead-letters list --output json | jq -r '.dead_letters[].reason.code' | sort | uniq -c
     """
     project = read_project_with(config, environment, dead_letter_connection)
-    wanted = Wanted(route, sink, reason, _since(since))
+    wanted = Wanted(route, sink, reason, _moment(since, "--since"), _moment(until, "--until"))
     newest: deque[Found] = deque(maxlen=limit)
     count = 0
     for found in _run(project, _read, project, wanted):
@@ -172,6 +174,7 @@ def replay_command(
     sink: str | None,
     reason: str | None,
     since: str | None,
+    until: str | None,
     take_all: bool,
     dry_run: bool,
     rate: str,
@@ -189,9 +192,9 @@ def replay_command(
       router dead-letters replay --sink crm --rate 10/s
       router dead-letters replay --all
     """
-    wanted = Wanted(route, sink, reason, _since(since))
+    wanted = Wanted(route, sink, reason, _moment(since, "--since"), _moment(until, "--until"))
     if wanted.is_everything and not take_all:
-        raise click.UsageError("say which: --route, --sink, --reason or --since; or --all")
+        raise click.UsageError("say which: --route, --sink, --reason, --since or --until; or --all")
     pace = _rate(rate)
     project = read_project_with(config, environment, replay_connection)
     if replay_connection(project) is None:
@@ -286,7 +289,8 @@ def _line(found: Found) -> str:
     return f"{click.style(found.id, bold=True)}  {dim(moment)}  {reason}  {route}{sink}"
 
 
-def _since(text: str | None) -> float | None:
+def _moment(text: str | None, option: str) -> float | None:
+    """A time, or how long ago it was."""
     if text is None:
         return None
     try:
@@ -301,7 +305,7 @@ def _since(text: str | None) -> float | None:
         moment = None
     if moment is None:
         message = "write an age as 2h, or a time as 2026-11-24T10:00:00Z"
-        raise click.BadParameter(message, param_hint="--since")
+        raise click.BadParameter(message, param_hint=option)
     return moment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -118,6 +119,11 @@ def test_age_is_a_filter(folder: Path) -> None:
     ran = run("dead-letters", "list", "-c", config, "--since", "2h", "--output", "json")
     assert [one["id"] for one in ran.json["dead_letters"]] == ["2"]
     assert run("dead-letters", "list", "-c", config, "--since", "yesterday").code == 2
+    ran = run("dead-letters", "list", "-c", config, "--until", "2h", "--output", "json")
+    assert [one["id"] for one in ran.json["dead_letters"]] == ["1"]
+    between = ("--since", "2026-01-01T00:00:00Z", "--until", "2096-10-02T00:00:00Z")
+    ran = run("dead-letters", "list", "-c", config, *between, "--output", "json")
+    assert ran.json["total"] == 0
 
 
 def test_no_file_is_no_dead_letter(folder: Path) -> None:
@@ -229,3 +235,14 @@ async def test_a_dry_run_publishes_nothing(broker: Broker, folder: Path) -> None
     ran = await run_aside("dead-letters", "replay", "-c", config, "--all", "--dry-run")
     assert f"1 dead letter would go to {topic}" in ran.out
     assert await replays(broker, topic) == []
+
+
+@pytest.mark.anyio
+@pytest.mark.kafka
+async def test_a_replay_keeps_its_rate(broker: Broker, folder: Path) -> None:
+    config, _, topic = await on_topic(broker, folder, *(letter(number) for number in range(3)))
+    started = time.monotonic()
+    ran = await run_aside("dead-letters", "replay", "-c", config, "--all", "--rate", "2/s")
+    assert (ran.code, len(await replays(broker, topic))) == (0, 3)
+    assert time.monotonic() - started >= 1
+    assert (await run_aside("dead-letters", "replay", "-c", config, "--rate", "2/0s")).code == 2
