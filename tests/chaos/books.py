@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from router.clock import SystemClock
 from router.ledger import KINDS as LEDGERS
-from router.ledger import Kind, Row, State
+from router.ledger import Kind, LedgerReader, Row, State
 
 _PAGE = 1000
 
 
-async def read_rows(ledger: Mapping[str, Any], kind: Kind = Kind.DELIVERY) -> list[Row]:
-    """Every row of a kind, read beside whoever has the ledger; ``ledger`` are its options."""
+@asynccontextmanager
+async def _reader(ledger: Mapping[str, Any]) -> AsyncGenerator[LedgerReader]:
+    """Looks at a ledger beside whoever has it; ``ledger`` are its options."""
     found = LEDGERS.load(ledger["type"])
     assert found.open_reader is not None
     config = found.config.model_validate(dict(ledger))
-    rows: list[Row] = []
     async with found.open_reader(config, clock=SystemClock()) as reader:
+        yield reader
+
+
+async def read_rows(
+    ledger: Mapping[str, Any], kind: Kind = Kind.DELIVERY, state: State | None = None
+) -> list[Row]:
+    """Every row of a kind, or those in a state."""
+    rows: list[Row] = []
+    async with _reader(ledger) as reader:
         while page := await reader.rows(
-            kind=kind, after=rows[-1].key if rows else None, limit=_PAGE
+            kind=kind, state=state, after=rows[-1].key if rows else None, limit=_PAGE
         ):
             rows += page
     return rows
 
 
-def ended(rows: Sequence[Row]) -> bool:
-    """Whether nothing of it is open."""
-    return all(row.state.is_final for row in rows)
+async def count_rows(ledger: Mapping[str, Any]) -> dict[State, int]:
+    """How many deliveries are in each state, states without any left out."""
+    async with _reader(ledger) as reader:
+        stats = await reader.stats()
+    return {state: n for (kind, state), n in stats.rows.items() if kind is Kind.DELIVERY and n}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _RATE = 100
 
 _MOST_GROWTH = 96 * 1024**2
 _DYING = {
-    "timeout": "1s",
+    "timeout": "2s",
     "concurrency": 8,
     "rate": f"{_RATE}/s",
     "retry": {"first": "300ms", "cap": "2s"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -64,12 +65,14 @@ def meeting(fault: Fault, *, times: int = 1, may_repeat: bool = False) -> Run:
 async def unreachable(site: Site) -> Report:
     """Nobody listens for a while: the breaker opens, and a probe closes it again."""
     count = site.size(60)
-    async with anyio.create_task_group() as tasks, trial(site, sink=_QUICK) as t:
+    async with AsyncExitStack() as stack:
+        t = await stack.enter_async_context(trial(site, sink=_QUICK))
         port = int(t.box.addresses["http"].rpartition(":")[2])
-        async with proxy(port) as between:
-            sink = api_sink(t.box, **_QUICK) | {"base_url": f"http://127.0.0.1:{between.port}"}
-            t.sections = {**t.sections, "sinks": {"api": sink}}
-            (running,) = await t.replicas("one")
+        between = await stack.enter_async_context(proxy(port))
+        sink = api_sink(t.box, **_QUICK) | {"base_url": f"http://127.0.0.1:{between.port}"}
+        t.sections = {**t.sections, "sinks": {"api": sink}}
+        (running,) = await t.replicas("one")
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(t.publish, count, 30)
             await t.arrivals(count // 4)
             between.cut()
@@ -77,9 +80,9 @@ async def unreachable(site: Site) -> Report:
             await anyio.sleep(site.seconds(2))
             await between.mend()
             t.fault_ends()
-            await t.drained()
-            await _closes_its_breaker(running, t)
-            report = await t.end()
+        await t.drained()
+        await _closes_its_breaker(running, t)
+        report = await t.end()
     assert report.books.repeats == report.books.counted == 0
     return report
 
@@ -87,14 +90,15 @@ async def unreachable(site: Site) -> Report:
 async def hanging(site: Site) -> Report:
     """It takes requests and says nothing: each is in doubt, and sent again."""
     count = site.size(60)
-    async with anyio.create_task_group() as tasks, trial(site, sink=_QUICK) as t:
+    async with trial(site, sink=_QUICK) as t:
         (running,) = await t.replicas("one")
-        tasks.start_soon(t.publish, count, 30)
-        await t.arrivals(count // 4)
-        t.box.http.faults.plan(ANY_TARGET, always=Fault("stall", seconds=30))
-        await _opens_its_breaker(running, t)
-        t.box.http.faults.clear()
-        t.fault_ends()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(t.publish, count, 30)
+            await t.arrivals(count // 4)
+            t.box.http.faults.plan(ANY_TARGET, always=Fault("stall", seconds=30))
+            await _opens_its_breaker(running, t)
+            t.box.http.faults.clear()
+            t.fault_ends()
         await t.drained()
         await _closes_its_breaker(running, t)
         report = await t.end()
@@ -128,9 +132,8 @@ async def storm_of_401(site: Site) -> Report:
         await t.publish(count)
 
         async def keeps_all() -> bool:
-            rows = await t.rows()
             halted = await running.total("router_sink_gates_closed", **_HALTED)
-            return halted == 1 and sum(r.state is State.SCHEDULED for r in rows) == count
+            return halted == 1 and await t.states() == {State.SCHEDULED: count}
 
         await eventually(keeps_all, "halted, everything in the schedule", site.patience_s)
         await anyio.sleep(site.seconds(1))

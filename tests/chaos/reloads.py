@@ -68,8 +68,7 @@ async def removed_sink(site: Site) -> Report:
         await t.arrivals(count)
 
         async def has_backlog() -> bool:
-            states = [row.state for row in await t.rows()]
-            return states.count(State.SCHEDULED) == count
+            return await t.states() == {State.DELIVERED: count, State.SCHEDULED: count}
 
         await eventually(has_backlog, "a backlog", site.patience_s)
         whole = t.sections

@@ -22,7 +22,7 @@ _SLOW = Fault("drip", seconds=0.1)
 
 async def killed(site: Site) -> Report:
     """The killed one's claims are in doubt, and the only ones that may arrive twice."""
-    count = site.size(200)
+    count, claimed = site.size(200), frozenset[str]()
     async with trial(site, partitions=_PARTITIONS, sink=_SINK) as t:
         t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.3))
         doomed, *_ = await t.replicas("one", "two", "three")
@@ -42,7 +42,7 @@ async def killed(site: Site) -> Report:
 
 async def stalled(site: Site) -> Report:
     """Past its lease and its session: what it had begun is sent by others, and counted."""
-    count = site.size(200)
+    count, claimed = site.size(200), frozenset[str]()
     async with trial(site, partitions=_PARTITIONS, sink=_SINK) as t:
         t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.3))
         one, *_ = await t.replicas("one", "two", "three")
@@ -220,9 +220,8 @@ async def racing_for_what_is_due(site: Site) -> Report:
         await t.publish(count)
 
         async def is_scheduled() -> bool:
-            rows = await t.rows()
-            waiting = sum(row.state is State.SCHEDULED for row in rows)
-            return len(rows) == count and waiting > count // 2
+            states = await t.states()
+            return sum(states.values()) == count and states.get(State.SCHEDULED, 0) > count // 2
 
         await eventually(is_scheduled, "a backlog", site.patience_s)
         t.box.http.faults.clear()

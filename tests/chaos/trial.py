@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from router.ledger import Kind, LedgerDown, Row, State
 from router.sandbox import Received, Sandbox, sandbox
 from tests.brokers import Broker, create_topic
-from tests.chaos.books import Books, balance, ended, read_rows
+from tests.chaos.books import Books, balance, count_rows, read_rows
 from tests.servers import PASSWORD, Server, fresh_name
 from tests.system.processes import Daemon, daemon, eventually, ready_or_ended
 from tests.system.projects import (
@@ -162,12 +162,11 @@ class Trial:
     async def claimed_by(self, running: Daemon) -> frozenset[str]:
         """The keys that a daemon has claimed, by the ledger."""
         owned = re.compile(rf"-{running.process.pid}(-|$)")
-        rows = await self.rows()
+        rows = await read_rows(self.ledger, state=State.CLAIMED)
         return frozenset(
             row.key.hex()
             for row in rows
-            if row.state is State.CLAIMED
-            and (self.site.server is None or owned.search(row.owner or ""))
+            if (self.site.server is None or owned.search(row.owner or ""))
         )
 
     # Work ---------------------------------------------------------------------------------------
@@ -227,7 +226,9 @@ class Trial:
 
         async def is_drained() -> bool:
             try:
-                return await self.committed() == self._ends and ended(await self.rows())
+                if await self.committed() != self._ends:
+                    return False
+                return all(state.is_final for state in await self.states())
             except (KafkaError, LedgerDown, OSError):
                 return False
 
@@ -248,6 +249,10 @@ class Trial:
 
     async def rows(self, kind: Kind = Kind.DELIVERY) -> list[Row]:
         return await read_rows(self.ledger, kind)
+
+    async def states(self) -> dict[State, int]:
+        """How many deliveries are in each state."""
+        return await count_rows(self.ledger)
 
     async def end(self) -> Report:
         """Stops every daemon that still runs, and does the books."""
