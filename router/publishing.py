@@ -107,7 +107,7 @@ def first_cluster(project: Project) -> KafkaConnection | None:
 
 def dead_letter_file(project: Project) -> Path:
     """The file that dead letters go to where there is no Kafka."""
-    return Path(project.dead_letters.file or Path(project.root) / DEFAULT_FILE)
+    return Path(os.path.normpath(project.dead_letters.file or Path(project.root) / DEFAULT_FILE))
 
 
 @asynccontextmanager

@@ -7,11 +7,28 @@ from random import Random
 import anyio
 import click
 
-from router.cli.output import FOUND_PROBLEMS, config_options, fail, output_option, print_json
-from router.cli.run import run_loop
+from router.cli.output import (
+    BAD_CONFIG,
+    FOUND_PROBLEMS,
+    config_options,
+    fail,
+    output_option,
+    print_json,
+    show_problems,
+)
+from router.cli.run import leaves, run_loop
 from router.cli.signals import stop_on_signal
 from router.config.settings import LogSettings
-from router.demo import Running, Summary, Whom, keep_publishing, run_once, running_demo
+from router.demo import (
+    NoKafkaSource,
+    Running,
+    Summary,
+    Whom,
+    keep_publishing,
+    run_once,
+    running_demo,
+)
+from router.problems import ConfigError
 from router.sandbox import BrokerMissing, CryptographyMissing, Received, StartFailed
 from router.telemetry import setup_logs
 
@@ -43,8 +60,12 @@ def command(config: str, environment: str | None, once: bool, output: str) -> No
     logs = setup_logs(LogSettings(format="console", level="error"))
     try:
         fine = run_loop(_demo, config, environment or "dev", once, output)
-    except (BrokerMissing, CryptographyMissing, StartFailed) as error:
-        raise fail(str(error)) from None
+    except* ConfigError as group:
+        for error in leaves(group):
+            show_problems(error.problems)
+        raise click.exceptions.Exit(BAD_CONFIG) from None
+    except* (BrokerMissing, CryptographyMissing, NoKafkaSource, StartFailed) as group:
+        raise fail(str(leaves(group)[0])) from None
     finally:
         logs.close()
     if not fine:

@@ -69,11 +69,11 @@ def command(
     try:
         run_loop(run_until_signal, daemon)
     except* ConfigError as group:
-        for error in _leaves(group):
+        for error in leaves(group):
             show_problems(error.problems)
         raise click.exceptions.Exit(BAD_CONFIG) from None
     except* LedgerDown as group:
-        raise fail(f"the ledger can't be used: {_leaves(group)[0]}") from None
+        raise fail(f"the ledger can't be used: {leaves(group)[0]}") from None
     finally:
         logs.close()
 
@@ -91,10 +91,11 @@ def _has_uvloop() -> bool:
     return True
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> list[Any]:
+def leaves(group: BaseExceptionGroup[Any]) -> list[Any]:
+    """The exceptions of a group, and of groups within it."""
     found: list[Any] = []
     for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found
 
 

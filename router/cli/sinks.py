@@ -67,7 +67,9 @@ def command() -> None:
 @click.argument("kind", required=False, metavar="[TYPE]")
 @output_option
 def list_command(kind: str | None, output: str) -> None:
-    """List the installed sink types, or the options of TYPE; "list" may be left out.
+    """List sink types, or one type's options.
+
+    It is what `router sinks` does by itself: "list" may be left out.
 
     \b
     Examples:
@@ -124,7 +126,9 @@ def test_command(
     environment: str | None,
     output: str,
 ) -> None:
-    """Send one message, marked as a test, through the sink NAME, and tell its provider's answer.
+    """Send one test message through a sink.
+
+    It is marked as a test, and the provider's answer is told in words.
 
     It is sent once and for real, to the address that you give: routes, policies and divert have no
     part in it, and nothing of it is kept. Exit code: 0 delivered, 1 not, 3 the provider can't be

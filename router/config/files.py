@@ -37,7 +37,8 @@ class Files:
             self.problems.error("Y013", "the file is not UTF-8 text", place)
             return None
         except OSError as error:
-            self.problems.error("E009", f"can't read {name}: {error.strerror}", at)
+            hint = "" if at else "; run this where it is, or name it with -c"
+            self.problems.error("E009", f"can't read {name}: {error.strerror}{hint}", at)
             return None
         source = self.read.setdefault(name, Source.of(name, text))
         return source, text

@@ -26,6 +26,10 @@ from router.sinks.kafka import KafkaSinkConfig
 from router.sources.kafka import KafkaSourceConfig
 
 
+class NoKafkaSource(Exception):
+    """The project reads no topic that the demo could publish to; the text says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A demo under way.
@@ -53,6 +57,7 @@ async def running_demo(config: str, environment: str) -> AsyncGenerator[Running]
 
     Raises:
         ConfigError: the configuration has mistakes.
+        NoKafkaSource: nothing of the project reads from Kafka.
         BrokerMissing, CryptographyMissing: the ``demo`` extra is not installed.
     """
     clock = SystemClock()
@@ -63,6 +68,11 @@ async def running_demo(config: str, environment: str) -> AsyncGenerator[Running]
             if loaded.project is None:
                 raise ConfigError(loaded.problems)
             project = loaded.project
+            if not any(isinstance(s, KafkaSourceConfig) for s in project.sources.values()):
+                raise NoKafkaSource(
+                    "the demo publishes the samples to Kafka, and no source of this project reads"
+                    " from it; see it work with router dry-run, or with router run -e dev"
+                )
             connection = KafkaConnection(bootstrap=(broker.bootstrap,))
             written = _written_topics(project, connection)
             topics = dict.fromkeys([*_read_topics(project), *written])

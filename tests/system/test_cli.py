@@ -102,6 +102,7 @@ def test_check_of_nothing_is_a_problem(tmp_path: Path) -> None:
     ran = run("check", "-c", tmp_path / "none.yaml")
     assert ran.code == 1
     assert "can't read" in ran.err
+    assert "name it with -c" in ran.err
 
 
 # dry-run ---------------------------------------------------------------------------------------

@@ -152,6 +152,28 @@ async def test_ctrl_c_ends_the_live_demo_and_everything_it_started(tmp_path: Pat
         assert "Traceback" not in demo.text()
 
 
+async def _fails(config: Path) -> tuple[int, str]:
+    done = await anyio.run_process(
+        [str(ROUTER), "demo", "--once", "-c", str(config)], check=False, stderr=subprocess.STDOUT
+    )
+    return done.returncode, done.stdout.decode()
+
+
+async def test_a_project_that_can_not_be_shown_is_told_so_plainly(tmp_path: Path) -> None:
+    config = tmp_path / "router.yaml"
+    config.write_text("sinks: {}\n")
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env/dev.yaml").write_text("{}\n")
+    code, output = await _fails(config)
+    assert code == 78
+    assert 'error S003: router.yaml needs "sources"' in output
+    config.write_text("sources: {a: {type: stdin}}\nsinks: {}\nledger: {type: memory}\n")
+    code, output = await _fails(config)
+    assert code == 3
+    assert "no source of this project reads from it" in output
+    assert "Traceback" not in output
+
+
 async def test_the_inbox_page_knows_the_people_by_name(tmp_path: Path) -> None:
     async with _live_demo(tmp_path) as demo:
         address = re.search(r"inbox +(http://\S+)", demo.text())
