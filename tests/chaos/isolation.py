@@ -95,10 +95,12 @@ def _tell(
 ) -> None:
     latencies = {order_of(e): e.at - t.times[order_of(e)] for e in t.box.record if _is_healthy(e)}
     first = {f"o-{number}" for number in range(before)}
+    calm = [seconds for order, seconds in latencies.items() if order in first]
+    troubled = [seconds for order, seconds in latencies.items() if order not in first]
     backlog = [e for e in t.box.record if _is_dying(e) and e.key in dues]
     t.details |= {
-        "healthy sink before": _histogram([s for o, s in latencies.items() if o in first]),
-        "healthy sink during": _histogram([s for o, s in latencies.items() if o not in first]),
+        "healthy sink before": _histogram(calm),
+        "healthy sink during": _histogram(troubled),
         "memory": f"{grown / 1024**2:+.0f} MiB",
         "spilled": f"{spilled:.0f}; the breaker opened {opened:.0f} times",
         "backlog": f"{len(backlog)}, at most {_most_at_once(backlog)} in a second",
