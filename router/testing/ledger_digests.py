@@ -1,6 +1,6 @@
 """What every kind of ledger has to do for digests, as tests that any ledger can run.
 
-Mix :class:`LedgerDigests` into the subclass of the conformance suite.
+They are part of the conformance suite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import anyio
 from router.ledger import Done, Fact, Join, Joined, Kind, Ledger, Row, Settle, Settled, State
 from router.messages import Reason
 from router.testing.ledger_races import ROUNDS, at_once, both
-from router.testing.ledgers import (
+from router.testing.ledger_rows import (
     LEASE,
     LedgerStore,
     delivery,

@@ -1,6 +1,6 @@
 """What every kind of ledger has to do for ranks, order scopes and rows that wait, as tests.
 
-Mix :class:`LedgerOrder` into the subclass of the conformance suite.
+They are part of the conformance suite.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from router.ledger import (
 )
 from router.messages import Reason
 from router.testing.ledger_races import ROUNDS, at_once, both, due_numbers
-from router.testing.ledgers import (
+from router.testing.ledger_rows import (
     FAMILY,
     LEASE,
     LedgerStore,

@@ -29,7 +29,7 @@ from router.ledger import (
     State,
     Take,
 )
-from router.testing.ledgers import (
+from router.testing.ledger_rows import (
     FAMILY,
     LEASE,
     LedgerStore,

@@ -2,20 +2,18 @@
 
 Subclass :class:`LedgerConformance` (for durable kinds :class:`DurableLedgerConformance`) in a
 test module, mark it for async tests, and give it a fixture ``store`` that is a
-:class:`LedgerStore`, empty for each test.
+:class:`LedgerStore`, empty for each test. For kinds that several clients can have open at once, mix
+:class:`router.testing.ledger_races.LedgerRaces` in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
-from router.clock import ManualClock
 from router.ledger import (
     Behind,
     Cancelled,
@@ -36,74 +34,39 @@ from router.ledger import (
     Verdict,
 )
 from router.messages import Reason
+from router.testing.ledger_digests import DurableLedgerDigests, LedgerDigests
+from router.testing.ledger_lives import LENGTH_OF_LIFE, LIFE_ROWS, check_life, life
+from router.testing.ledger_order import LedgerOrder
+from router.testing.ledger_rows import (
+    FAMILY,
+    LEASE,
+    LedgerStore,
+    delivery,
+    key,
+    keys_due,
+    outcome,
+    scheduled,
+    stored,
+    waiting,
+)
 
-LEASE = 30.0
-FAMILY = b"f" * 16
-
-
-class LedgerStore(Protocol):
-    """One store under test, with the clock that its ledgers go by."""
-
-    clock: ManualClock
-
-    def open(self, owner: str = "one") -> AbstractAsyncContextManager[Ledger]:
-        """Opens the store; a durable one opened again, after it was closed, kept everything."""
-        ...
-
-    def second_client(
-        self, ledger: Ledger, owner: str = "two"
-    ) -> AbstractAsyncContextManager[Ledger]:
-        """The same store as another owner sees it, while ``ledger`` stays open."""
-        ...
-
-
-def key(number: int) -> bytes:
-    """A delivery key."""
-    return number.to_bytes(16, "big")
-
-
-def delivery(number: int = 1, **fields: Any) -> Row:
-    """A row as a sink's lane would claim it."""
-    given: dict[str, Any] = {
-        "sink": "mail",
-        "event_time": 1000.0,
-        "event_hash": b"h" * 16,
-        **fields,
-    }
-    return Row(key=key(number), **given)
+__all__ = [
+    "FAMILY",
+    "LEASE",
+    "DurableLedgerConformance",
+    "LedgerConformance",
+    "LedgerStore",
+    "delivery",
+    "key",
+    "keys_due",
+    "outcome",
+    "scheduled",
+    "stored",
+    "waiting",
+]
 
 
-def scheduled(number: int = 1, **fields: Any) -> Row:
-    """A row that nobody claimed, with what is needed to run it."""
-    return delivery(number, state=State.SCHEDULED, **{"blob": b"message", **fields})
-
-
-def waiting(number: int, **fields: Any) -> Row:
-    """A fallback that waits on ``FAMILY`` and stands in for its rejection."""
-    given = {"sink": "sms", "wait_on": FAMILY, "waits_for": 1, "starts_on": ("rejected",), **fields}
-    return replace(scheduled(number, **given), state=State.WAITING)
-
-
-def outcome(row: Row, state: State, epoch: int = 1, **fields: Any) -> Settle:
-    """What became of a row under an epoch."""
-    of_settlement = ("waiters", "causes", "follow_ups", "dropped_as")
-    how = {name: fields.pop(name) for name in of_settlement if name in fields}
-    return Settle(replace(row, state=state, epoch=epoch, **fields), **how)
-
-
-async def stored(ledger: Ledger, number: int) -> Row:
-    """The row, which has to exist."""
-    (row,) = await ledger.lookup([key(number)])
-    assert row is not None, f"row {number} is not in the ledger"
-    return row
-
-
-async def keys_due(ledger: Ledger, sink: str = "mail", limit: int = 100) -> list[int]:
-    """Claims what is due for a sink; the numbers of its keys."""
-    return [int.from_bytes(row.key, "big") for row in await ledger.due({sink: limit}, LEASE)]
-
-
-class LedgerConformance:
+class LedgerConformance(LedgerDigests, LedgerOrder):
     """The tests of every kind."""
 
     # Claims ----------------------------------------------------------------------------------
@@ -851,10 +814,7 @@ class LedgerConformance:
             assert await ledger.purge(store.clock.now()) == 0
 
 
-Step = Callable[[Ledger], Awaitable[object]]
-
-
-class DurableLedgerConformance(LedgerConformance):
+class DurableLedgerConformance(LedgerConformance, DurableLedgerDigests):
     """The tests of kinds that outlive their process."""
 
     async def test_the_store_keeps_its_name(self, store: LedgerStore) -> None:
@@ -876,66 +836,12 @@ class DurableLedgerConformance(LedgerConformance):
     async def test_reopening_between_any_two_operations_loses_nothing(
         self, store: LedgerStore
     ) -> None:
-        numbers = count(0, 100)
-        steps = len(self._life(next(numbers), store))
-        for cut in range(steps):
-            life = self._life(first := next(numbers), store)
+        for cut in range(LENGTH_OF_LIFE):
+            steps = life(number := cut * LIFE_ROWS)
             async with store.open() as ledger:
-                for step in life[:cut]:
+                for step in steps[:cut]:
                     await step(ledger)
             async with store.open() as ledger:
-                for step in life[cut:]:
+                for step in steps[cut:]:
                     await step(ledger)
-                states = [(await stored(ledger, first + n)).state for n in range(3)]
-                assert states == [State.DEAD, State.DELIVERED, State.DELIVERED], f"cut at {cut}"
-                assert await ledger.progress([ProgressKey("g", "t", first)]) == [8]
-                assert [f.value for f in await ledger.facts([f"gate:{first}"])] == ["open"]
-
-    def _life(self, first: int, store: LedgerStore) -> list[Step]:
-        """A delivery that fails twice, its fallback, and the dead letter."""
-        family, sinks = key(first), (f"push{first}", f"sms{first}", f"letters{first}")
-        primary = replace(delivery(first, sink=sinks[0]), family=family)
-        fallback = waiting(first + 1, sink=sinks[1], wait_on=family)
-        letter = scheduled(first + 2, sink=sinks[2], kind=Kind.DEAD_LETTER)
-
-        async def current_epoch(ledger: Ledger, row: Row) -> int:
-            return (await stored(ledger, int.from_bytes(row.key, "big"))).epoch
-
-        async def retry(ledger: Ledger) -> None:
-            epoch = await current_epoch(ledger, primary)
-            await ledger.settle(
-                [outcome(primary, State.SCHEDULED, epoch, blob=b"m", follow_ups=(fallback,))]
-            )
-
-        async def fail(ledger: Ledger) -> None:
-            epoch = await current_epoch(ledger, primary)
-            end = outcome(
-                primary,
-                State.DEAD,
-                epoch,
-                waiters="start",
-                causes=("rejected",),
-                follow_ups=(letter,),
-            )
-            assert await ledger.settle([end]) == [Settled.OK]
-
-        async def deliver(ledger: Ledger) -> None:
-            for row in (fallback, letter):
-                epoch = await current_epoch(ledger, row)
-                sent = outcome(row, State.DELIVERED, epoch)
-                assert await ledger.settle([sent]) == [Settled.OK]
-
-        async def pull(ledger: Ledger) -> None:
-            assert len(await ledger.due(dict.fromkeys(sinks, 5), LEASE)) >= 1
-
-        return [
-            lambda ledger: ledger.put_progress({ProgressKey("g", "t", first): 8}),
-            lambda ledger: ledger.put_facts([Fact(f"gate:{first}", "", "open")]),
-            lambda ledger: ledger.claim([primary], LEASE),
-            retry,
-            pull,
-            fail,
-            pull,
-            deliver,
-            lambda ledger: ledger.purge(store.clock.now() - 10),
-        ]
+                await check_life(ledger, number)

@@ -1,8 +1,9 @@
-"""What a process that was killed amid its work had been told by the ledger."""
+"""Processes that are killed amid their work on a ledger."""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,3 +26,11 @@ def keys_settled_by_a_killed_process(kind: str, **options: Any) -> list[bytes]:
         process.kill()
         said += process.stdout.read()
     return [bytes.fromhex(line.decode()) for line in said.splitlines() if len(line) == 32]
+
+
+def begin_lives_in_a_killed_process(kind: str, **options: Any) -> None:
+    """Begins as many lives as they have steps, each up to another step."""
+    module = "tests.contract.ledger.dying_process"
+    command = [sys.executable, "-m", module, kind, json.dumps(options)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from router.clock import ManualClock
+from router.clock import ManualClock, SystemClock
 from router.ledger import (
     Doubtful,
     Fact,
@@ -28,13 +28,20 @@ from router.ledger import (
     Settle,
     Settled,
     State,
+    Take,
+    Verdict,
 )
 from router.messages import Reason
 from router.problems import ConfigError
 from router.sandbox.process import free_port
+from router.testing.ledger_digests import join, joined, members_of
+from router.testing.ledger_lives import LENGTH_OF_LIFE, LIFE_ROWS, check_life, life
 from router.testing.ledgers import LEASE, delivery, key, outcome, scheduled
 from router.values import Secret
-from tests.contract.ledger.killed import keys_settled_by_a_killed_process
+from tests.contract.ledger.killed import (
+    begin_lives_in_a_killed_process,
+    keys_settled_by_a_killed_process,
+)
 from tests.contract.ledger.stores import PostgresStore, RedisStore, SharedStore
 from tests.servers import PASSWORD, Server, postgres, redis
 
@@ -112,6 +119,40 @@ async def test_what_is_due_is_so_by_the_servers_clock(store: SharedStore) -> Non
         with anyio.fail_after(5):
             while not await ledger.due({"mail": 5}, LEASE):  # noqa: ASYNC110
                 await anyio.sleep(0.02)
+
+
+async def test_a_replica_whose_clock_is_a_minute_off_waits_and_closes_with_the_others(
+    store: SharedStore,
+) -> None:
+    minute = 60.0
+    now = SystemClock().now()
+    async with (
+        store.open_by_server_clock("slow", ManualClock(now - minute)) as slow,
+        store.open_by_server_clock("fast", ManualClock(now + minute)) as fast,
+    ):
+        assert await slow.claim([delivery(1)], minute / 2) == [Granted(1)]
+        (held,) = await fast.claim([delivery(1)], minute / 2)
+        assert isinstance(held, Held)
+        assert held.until == pytest.approx(now + minute / 2, abs=20)
+
+        opened = await joined(slow, join(10, window=minute / 2))
+        assert await joined(fast, join(11)) == replace(opened, members=2)
+        assert await fast.due({"digests": 5}, LEASE) == []
+        assert await members_of(slow, opened.digest) == [10, 11]
+
+        assert await slow.admit([Take("b", "1", 1, minute / 2)]) == [Verdict(True, 1)]
+        assert await fast.admit([Take("b", "2", 1, minute / 2)]) == [Verdict(False, 1)]
+        assert await slow.take("api", 1, 0.01, 1.0) == 0.0
+        assert await fast.take("api", 1, 0.01, 1.0) > minute
+
+        (row,) = await slow.lookup([opened.digest])
+        assert row is not None
+        await slow.settle([Settle(scheduled(2, due=row.updated + minute / 2))])
+        assert await fast.due({"mail": 5}, LEASE) == []
+        await fast.put_facts([Fact("gate", "mail", "halt", until=row.updated + minute / 2)])
+        assert [fact.member for fact in await slow.facts(["gate"])] == ["mail"]
+        await fast.purge(0.0)
+        assert await joined(fast, join(12)) == replace(opened, members=3)
 
 
 async def test_an_outcome_after_the_lease_loses_against_a_new_claim(store: SharedStore) -> None:
@@ -195,6 +236,21 @@ async def test_what_was_acknowledged_survives_a_killed_replica(
     async with store.open("heir") as ledger:
         claims = await ledger.claim(asked, LEASE)
         assert {type(claim).__name__ for claim in claims} <= {"Doubtful"}
+
+
+async def test_a_kill_between_any_two_operations_loses_nothing(
+    kind: Kind, store: SharedStore
+) -> None:
+    options = {**store.config.model_dump(exclude={"retention", "timeout"}), "password": PASSWORD}
+    await anyio.to_thread.run_sync(partial(begin_lives_in_a_killed_process, kind.name, **options))
+
+    store.clock.advance(3600 * 24 * 365 * 100)  # long after every lease
+    async with store.open("heir") as ledger, store.open("another") as other:
+        for cut in range(LENGTH_OF_LIFE):
+            for number, step in enumerate(life(cut * LIFE_ROWS)[cut:]):
+                await step((ledger, other)[number % 2])
+            await check_life(ledger, cut * LIFE_ROWS)
+        assert (await ledger.stats()).backlog == {}
 
 
 async def test_others_may_look_while_it_is_written(store: SharedStore) -> None:

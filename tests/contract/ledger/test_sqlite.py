@@ -19,8 +19,12 @@ from router.ledger import Fact, LedgerDown, Row, Settle, Settled, State
 from router.ledger._sqlite import schema
 from router.ledger.sqlite import SqliteConfig, open_sqlite, open_sqlite_reader
 from router.problems import ConfigError
+from router.testing.ledger_lives import LENGTH_OF_LIFE, LIFE_ROWS, check_life, life
 from router.testing.ledgers import LEASE, delivery, key, outcome, scheduled
-from tests.contract.ledger.killed import keys_settled_by_a_killed_process
+from tests.contract.ledger.killed import (
+    begin_lives_in_a_killed_process,
+    keys_settled_by_a_killed_process,
+)
 from tests.contract.ledger.stores import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -248,6 +252,19 @@ async def test_a_disk_that_takes_no_more_is_an_outage_that_passes(store: SqliteS
         assert await ledger.settle([Settle(scheduled(1))]) == [Settled.SAME]
     async with store.open() as ledger:
         assert len(await ledger.rows(limit=100)) == 59
+
+
+async def test_a_kill_between_any_two_operations_loses_nothing(store: SqliteStore) -> None:
+    options = {"path": str(store.path), "ephemeral": True}
+    await anyio.to_thread.run_sync(partial(begin_lives_in_a_killed_process, "sqlite", **options))
+
+    store.clock.advance(3600 * 24 * 365 * 100)  # what was scheduled there is due here
+    async with store.open("heir") as ledger:
+        for cut in range(LENGTH_OF_LIFE):
+            for step in life(cut * LIFE_ROWS)[cut:]:
+                await step(ledger)
+            await check_life(ledger, cut * LIFE_ROWS)
+        assert (await ledger.stats()).backlog == {}
 
 
 async def test_what_was_acknowledged_survives_a_kill(store: SqliteStore) -> None:
