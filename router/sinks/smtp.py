@@ -99,6 +99,7 @@ class SmtpConfig(SinkConfig):
         None,
         description="Sign each mail with DKIM, where the relay does not. A list of keys signs it "
         "with each.",
+        examples=[{"domain": "acme.example", "selector": "r2026", "key": "!file dkim.pem"}],
     )
     connect_timeout: Duration = Field(
         10.0, gt=0, description="Connecting and logging in takes at most this.", examples=["10s"]

@@ -67,6 +67,7 @@ class Outage:
     def __init__(self, ledger: Ledger) -> None:
         self.is_down = False
         self.loses: set[str] = set()
+        self.under_way = 0
         self._ledger = ledger
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +78,11 @@ class Outage:
         async def call(*arguments: Any, **named: Any) -> Any:
             if self.is_down:
                 raise LedgerDown("an outage")
-            result = await operation(*arguments, **named)
+            self.under_way += 1
+            try:
+                result = await operation(*arguments, **named)
+            finally:
+                self.under_way -= 1
             if operation.__name__ in self.loses:
                 self.loses.discard(operation.__name__)
                 raise LedgerDown("the answer was lost")

@@ -171,6 +171,7 @@ async def test_the_mark_is_written_before_the_record_that_brings_it_is_settled(
         await run.settled()
         assert durable.log.committed[ORDERS] == 2
     async with running(durable, rules(cancellable()), SINKS) as run:
+        await run.rested()
         await run.later(HOUR + 1)
         assert await run.states() == {"suppressed cancelled": 1}
 
