@@ -59,6 +59,7 @@ _HELD_LOOK_S = 1.0
 _SOON_S = 0.05
 _SHORT_S = 2.0
 _SPILL_AFTER_S = 1.0
+_SPILL_ON_S = 30.0
 _REST_S = 1.0
 _DOWN_S = 0.5
 _OPEN_AGAIN_MOST_S = 30.0
@@ -139,6 +140,7 @@ class Lane:
         self._in_hand: Sequence[Job] = ()
         self._full_since: float | None = None
         self._spilling = False
+        self._spilled_at = 0.0
         self._is_open = False
         self._opens_at: float | None = None
         self._closing = False
@@ -276,10 +278,12 @@ class Lane:
             closed = self._closed(now)
             if closed is not None:
                 done = await self._hold_back(*closed)
+            elif self._is_open:
+                done = await self._go_on(now)
             else:
-                done = await self._spill() if self._spilling else 0
-                if self._is_open:
-                    done += await self._go_on(now)
+                done = 0
+            if self._spilling:
+                done += await self._spill()
             self._count.lane_depth(self.depth)
             if not done:
                 await self._rest(closed)
@@ -546,7 +550,8 @@ class Lane:
         now = self._clock.monotonic()
         if self.depth < self.capacity:
             self._full_since = None
-            if self.depth <= self.capacity // 2:
+            # What it spilled itself emptied it: the next fill must not stop the others again.
+            if self.depth <= self.capacity // 2 and now - self._spilled_at > _SPILL_ON_S:
                 self._spilling = False
         elif self._full_since is None:
             self._full_since = now
@@ -568,7 +573,10 @@ class Lane:
 
     async def _spill(self) -> int:
         surplus = self.depth - self.capacity // 2
-        return await self._schedule(surplus, self._clock.now(), _SPILLED)
+        spilled = await self._schedule(surplus, self._clock.now(), _SPILLED)
+        if spilled:
+            self._spilled_at = self._clock.monotonic()
+        return spilled
 
     async def _schedule(self, count: int, due: float, reason: Reason) -> int:
         """Moves so many new deliveries to the schedule; how many it took out of the queue."""
