@@ -22,9 +22,6 @@ from router.planning.silences import Silence, compile_silence, silence_of, silen
 from router.problems import Problems, Source
 from router.values import Secret
 
-SHARED: Final = frozenset({"postgres", "redis"})
-"""Kinds of ledger that more than one process writes."""
-
 _PATH: Final = "/api/v1/silences"
 _TIMEOUT_S: Final = 10.0
 
@@ -53,10 +50,11 @@ async def opened_silences(
     Raises:
         NotReached: the ledger can't be reached.
     """
-    if admin is not None or project.ledger.type not in SHARED:
+    kind = KINDS.load(project.ledger.type)
+    if admin is not None or not kind.is_shared:
         yield _Remote(admin or _address(project), project.admin.token)
         return
-    opening = KINDS.load(project.ledger.type).open(project.ledger, owner="silence", clock=clock)
+    opening = kind.open(project.ledger, owner="silence", clock=clock)
     try:
         async with opening as ledger:
             yield _Shared(ledger, clock)

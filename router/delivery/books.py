@@ -38,6 +38,15 @@ def book_new(account: Account, row: Row) -> None:
         account.scheduled("waiting" if row.state is State.WAITING else "fallback")
 
 
+def book_once(account: Account, row: Row, *, is_ours: bool) -> None:
+    """Enters a row that was written here, or, where another's stood there, a duplicate of it."""
+    if is_ours:
+        book_new(account, row)
+    else:
+        account.planned()
+        account.duplicate()
+
+
 def book_lost(account: Account, row: Row) -> None:
     """Enters the end of a delivery that was under way in a process which is gone."""
     account.planned()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, final
@@ -12,10 +12,12 @@ from router.delivery.cancelling import Marks, end_of, times
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.digest_rows import DigestHead, read_digest, read_member, waiting_blob
 from router.delivery.dispatch import Dispatcher, Work
-from router.delivery.input_rows import INPUT_WAITS
+from router.delivery.input_rows import INPUT_WAITS, asked_again
 from router.delivery.offsets import Ticket
+from router.delivery.readings import Readings
 from router.delivery.settling import Settler
-from router.events import DecodeConfig, Event, Record, decode
+from router.delivery.under_way import UnderWay
+from router.events import Event, Record
 from router.ledger import UNCLAIMED, Row, Settle, State
 from router.messages import Reason
 from router.planning import (
@@ -24,11 +26,10 @@ from router.planning import (
     Route,
     Ruleset,
     Told,
-    backoff,
     digest_event,
     select,
 )
-from router.planning.silences import Muted, Silence
+from router.planning.silences import Muted, Silence, first_over
 from router.telemetry import Metrics
 
 DIGESTED: Final = Reason("digested", "it was told of in a digest")
@@ -36,7 +37,6 @@ _EMPTY: Final = Reason("empty", "nothing was left to tell of")
 _NOTHING: Final = Reason("nothing_to_send", "its route has nothing to send to people")
 _GONE: Final = Reason("route_gone", "its route or source is not configured any more")
 _AT_ONCE: Final = 500
-_ROOM_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +75,27 @@ class _Digest:
 class Digests:
     """Tells people of what was collected for them, under today's configuration.
 
-    Such a row is worked on as a record is: it ends, and its members with it, when all deliveries
-    planned of it are settled. A process that dies before leaves it to the next one, which plans
-    deliveries of the same keys.
-
-    Attributes:
-        decodings: Of each source, to read kept records again.
+    Such a row is worked on as a record is (see :class:`UnderWay`); its members end with it. A
+    process that takes one over plans deliveries of the same keys.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        decodings: Mapping[str, DecodeConfig],
+        readings: Readings,
         settler: Settler,
         clock: Clock,
         metrics: Metrics,
         random: Random,
     ) -> None:
-        self.decodings = decodings
+        self._readings = readings
         self._dispatcher = dispatcher
         self._settler = settler
         self._ledger = settler.ledger
         self._clock = clock
         self._metrics = metrics
         self._random = random
-        self._under_way: set[bytes] = set()
+        self._under_way = UnderWay(dispatcher, clock)
 
     async def flush(self, rows: Sequence[Row]) -> None:
         """Plans closed digests; those that it can't get to are due again at once.
@@ -107,7 +103,6 @@ class Digests:
         Raises:
             LedgerDown: the ledger can't be asked for members or marks.
         """
-        # A claim may end while the digest's deliveries are still on their way.
         left = {row.key: row for row in rows if row.key not in self._under_way}
         try:
             for batch in _batches(list(left.values())):
@@ -164,14 +159,10 @@ class Digests:
             recipient=head.recipient,
             events=lambda: [] if event is None else [event],
         )
-        now = self._clock.now()
-        return next((silence for silence in silences if silence.covers(muted, now)), None)
+        return first_over(silences, muted, self._clock.now())
 
     def _decode(self, member: _Member) -> Event | None:
-        """Its event as its source is read today; None where it can't be read any more."""
-        decoding = self.decodings.get(member.head.source)
-        event = decode(member.record, decoding) if decoding else None
-        return event if isinstance(event, Event) else None
+        return self._readings.of(member.head.source, member.record)
 
     def _drop(self, member: _Member, reason: Reason, *follow_ups: Row) -> None:
         row = replace(member.row, state=State.SUPPRESSED, epoch=UNCLAIMED, reason=reason)
@@ -237,26 +228,14 @@ class Digests:
         )
 
     async def _plan(self, works: Sequence[tuple[_Digest, Work]]) -> None:
-        if not works:
-            return
-        while not self._dispatcher.has_room:
-            await self._clock.sleep(_ROOM_S)
-        keys = {digest.row.key for digest, _ in works}
-        for _, work in works:
-            work.ticket.hold()
-        self._under_way |= keys
-        try:
-            planned = await self._dispatcher.plan([work for _, work in works])
-        except BaseException:
-            self._under_way -= keys
-            raise
+        planned = await self._under_way.plan({digest.row.key: work for digest, work in works})
         for (digest, work), result in zip(works, planned, strict=True):
             digest.planned = result
             work.ticket.release()
 
     def _sent(self, digest: _Digest) -> None:
         """All that was planned of it is settled: the digest ends, or waits for the directory."""
-        self._under_way.discard(digest.row.key)
+        self._under_way.end(digest.row.key)
         planned = digest.planned
         assert planned is not None
         if planned.deliveries:
@@ -280,20 +259,13 @@ class Digests:
 
     def _wait(self, digest: _Digest, reason: Reason) -> None:
         """Its recipient could not be looked up: it is tried again, up to three days."""
-        row, now = digest.row, self._clock.now()
+        now = self._clock.now()
         since = now if digest.head.waits_since is None else digest.head.waits_since
         if now - since > INPUT_WAITS.give_up:
             self._end(digest, State.DEAD, reason, self._letter(digest.members[-1], reason))
             return
-        again = replace(
-            row,
-            state=State.SCHEDULED,
-            attempts=row.attempts + 1,
-            due=now + backoff(row.attempts + 1, INPUT_WAITS, self._random.random()),
-            reason=reason,
-            blob=waiting_blob(digest.head, since),
-        )
-        self._settler.write(Settle(again))
+        again = asked_again(digest.row, reason, now, self._random.random())
+        self._settler.write(Settle(replace(again, blob=waiting_blob(digest.head, since))))
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:

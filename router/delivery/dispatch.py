@@ -12,7 +12,7 @@ import anyio
 
 from router.clock import Clock
 from router.delivery.admission import admit, try_shadows
-from router.delivery.books import book_new
+from router.delivery.books import book_once
 from router.delivery.cancelling import late
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.fallbacks import unreachable_starts
@@ -411,14 +411,11 @@ class Dispatcher:
         if ticket is not None:
             ticket.hold()
 
-        def done(is_ours: bool) -> None:
-            if is_ours:
-                book_new(account, row)
-            else:
-                account.planned()
-                account.duplicate()
-
-        self.settler.write(Settle(row, follow_ups=letters), ticket, done=done)
+        self.settler.write(
+            Settle(row, follow_ups=letters),
+            ticket,
+            done=lambda is_ours: book_once(account, row, is_ours=is_ours),
+        )
 
     # Letting go ---------------------------------------------------------------------------------
 

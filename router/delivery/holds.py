@@ -23,7 +23,7 @@ def held(job: Job, now: float) -> Scheduled | Suppressed | None:
     if until is None or until <= now:
         until = None
     if job.quiet_hours is not None:
-        ends = quiet_until(job.quiet_hours, None, now if until is None else until)
+        ends = quiet_until(job.quiet_hours, now if until is None else until)
         if ends is not None:
             if job.quiet_hours.then == "suppress":
                 return Suppressed(QUIET)

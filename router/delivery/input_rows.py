@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from router.delivery.job import event_hash, pack_record
 from router.events import Event, Replay
 from router.ledger import Kind, Row, State
 from router.messages import Reason
-from router.planning import Draft, Route, Waits, derived_key, record_hash
+from router.planning import Draft, Route, Waits, backoff, derived_key, record_hash
 
 INPUTS = "@directory"
 """The internal sink that such rows belong to."""
@@ -60,6 +61,18 @@ def _asked(replay: Replay | None) -> list[Any] | None:
         return None
     key = replay.delivery_key.hex() if replay.delivery_key else None
     return [sorted(replay.routes), key, replay.hop]
+
+
+def asked_again(row: Row, reason: Reason | None, now: float, jitter: float) -> Row:
+    """The row of what waits for the directory, which gave no answer this time either.
+
+    Args:
+        now: Seconds since the epoch.
+        jitter: Uniform in [0, 1).
+    """
+    attempts = row.attempts + 1
+    due = now + backoff(attempts, INPUT_WAITS, jitter)
+    return replace(row, state=State.SCHEDULED, attempts=attempts, due=due, reason=reason)
 
 
 def replay_of(head: Mapping[str, Any]) -> Replay | None:

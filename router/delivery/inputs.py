@@ -10,17 +10,18 @@ from typing import Any, final
 from router.clock import Clock
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
-from router.delivery.input_rows import INPUT_WAITS, replay_of
+from router.delivery.input_rows import INPUT_WAITS, asked_again, replay_of
 from router.delivery.job import pack_record, unpack_record
 from router.delivery.offsets import Ticket
+from router.delivery.readings import Readings
 from router.delivery.settling import Settler
-from router.events import DecodeConfig, Event, Poison, Record, decode
+from router.delivery.under_way import UnderWay
+from router.events import Event, Record
 from router.ledger import Row, Settle, State
 from router.messages import Reason
-from router.planning import Route, Ruleset, backoff, select
+from router.planning import Route, Ruleset, select
 
 _AT_ONCE = 500
-_ROOM_S = 0.02
 _GONE = Reason("route_gone", "its route or source is not configured any more")
 
 
@@ -46,27 +47,23 @@ class _Input:
 class Inputs:
     """Asks the directory again for the recipients of rows that came out of the schedule.
 
-    Such a row is worked on as a record is: it ends when all deliveries planned of it are settled,
-    and a process that dies before leaves it to the next one.
-
-    Attributes:
-        decodings: Of each source, to read kept records again.
+    Such a row is worked on as a record is; see :class:`UnderWay`.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        decodings: Mapping[str, DecodeConfig],
+        readings: Readings,
         settler: Settler,
         clock: Clock,
         random: Random,
     ) -> None:
-        self.decodings = decodings
+        self._readings = readings
         self._dispatcher = dispatcher
         self._settler = settler
         self._clock = clock
         self._random = random
-        self._under_way: set[bytes] = set()
+        self._under_way = UnderWay(dispatcher, clock)
 
     async def resume(self, rows: Sequence[Row]) -> None:
         """Plans what can be planned now; the rest waits on, up to three days.
@@ -77,7 +74,6 @@ class Inputs:
         rules = self._dispatcher.rules
         inputs: list[tuple[_Input, Work]] = []
         for row in rows:
-            # Its claim may end while its deliveries are still on their way.
             if row.key not in self._under_way and (read := self._read(row, rules)):
                 inputs.append(read)
                 if sum(len(work.drafts) for _, work in inputs) >= _AT_ONCE:
@@ -90,9 +86,8 @@ class Inputs:
         assert row.blob is not None
         head, record = unpack_record(row.blob)
         route = rules.routes.get(head["route"])
-        decoding = self.decodings.get(head["source"])
-        event = decode(record, decoding) if decoding else None
-        if route is None or event is None or isinstance(event, Poison):
+        event = self._readings.of(head["source"], record)
+        if route is None or event is None:
             self._die(row, head, record, _GONE)
             return None
         ids = set(head["ids"])
@@ -111,18 +106,7 @@ class Inputs:
         return given, work
 
     async def _plan(self, inputs: Sequence[tuple[_Input, Work]]) -> None:
-        if not inputs:
-            return
-        while not self._dispatcher.has_room:
-            await self._clock.sleep(_ROOM_S)
-        for given, work in inputs:
-            work.ticket.hold()
-            self._under_way.add(given.row.key)
-        try:
-            planned = await self._dispatcher.plan([work for _, work in inputs])
-        except BaseException:
-            self._under_way -= {given.row.key for given, _ in inputs}
-            raise
+        planned = await self._under_way.plan({given.row.key: work for given, work in inputs})
         for (given, work), result in zip(inputs, planned, strict=True):
             given.waiting = [draft.id for draft in result.waiting]
             given.why = result.why_waiting
@@ -131,7 +115,7 @@ class Inputs:
     def _end(self, given: _Input) -> None:
         """All that was planned of it is settled: the row ends, or waits for who is left."""
         row, now = given.row, self._clock.now()
-        self._under_way.discard(row.key)
+        self._under_way.end(row.key)
         first_at = row.first_at if row.first_at is not None else now
         if not given.waiting:
             done = replace(row, state=State.DELIVERED, blob=None, reason=None)
@@ -140,16 +124,9 @@ class Inputs:
             reason = given.why or Reason("directory")
             self._die(row, {**given.head, "ids": given.waiting}, given.record, reason)
         else:
-            again = replace(
-                row,
-                state=State.SCHEDULED,
-                attempts=row.attempts + 1,
-                first_at=first_at,
-                due=now + backoff(row.attempts + 1, INPUT_WAITS, self._random.random()),
-                reason=given.why,
-                blob=pack_record({**given.head, "ids": given.waiting}, given.record),
-            )
-            self._settler.write(Settle(again))
+            blob = pack_record({**given.head, "ids": given.waiting}, given.record)
+            again = asked_again(row, given.why, now, self._random.random())
+            self._settler.write(Settle(replace(again, first_at=first_at, blob=blob)))
 
     def _die(self, row: Row, head: Mapping[str, Any], record: Record, reason: Reason) -> None:
         replay = replay_of(head)

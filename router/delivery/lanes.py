@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from router.clock import Clock
 from router.delivery.dispatch import Dispatcher
+from router.delivery.fact_watch import LOOK_EVERY_S, FactWatch
 from router.delivery.gates import PREFIX, Gates, scopes_of, sink_of
 from router.delivery.job import Job
 from router.delivery.lane import Lane
@@ -34,8 +35,6 @@ from router.values import Rate
 log = logging.getLogger("router.delivery")
 
 _HANDED_AT_ONCE = 50
-_GATES_EVERY_S = 2.0
-_GATES_OVERLAP_S = 10.0
 
 
 @final
@@ -203,19 +202,15 @@ class Lanes:
     # Gates --------------------------------------------------------------------------------------
 
     async def obey_gates(self) -> None:
-        """Looks for gates that other replicas and commands have closed or opened, for ever.
-
-        What is new is told by the ledger's own times, since this machine's clock may be ahead.
-        """
-        since = 0.0
+        """Looks for gates that other replicas and commands have closed or opened, for ever."""
+        watch = FactWatch(self._ledger, PREFIX)
         while True:
-            await self._clock.sleep(_GATES_EVERY_S)
+            await self._clock.sleep(LOOK_EVERY_S)
             try:
-                facts = await self._ledger.changes(PREFIX, since)
+                facts = await watch.changes()
             except LedgerDown:
                 continue
             for fact in facts:
-                since = max(since, fact.at - _GATES_OVERLAP_S)
                 running = self._running.get(sink_of(fact.scope))
                 if running and running.lane.gates.hear(fact, self._clock.now()):
                     running.lane.gates_changed()

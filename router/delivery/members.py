@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from router.clock import Clock
-from router.delivery.books import book_new
+from router.delivery.books import book_once
 from router.delivery.digest_rows import COLLECTED, DIGESTS, digest_blob, digest_key, member_row
 from router.delivery.job import event_hash
 from router.delivery.offsets import Ticket
@@ -127,15 +127,13 @@ class Members:
             reason=reason,
         )
 
-        def done(is_ours: bool) -> None:
-            if is_ours:
-                book_new(account, row)
-            else:
-                account.planned()
-                account.duplicate()
-
         one.ticket.hold()
-        self._settler.write(Settle(row), one.ticket, route=one.member.route.id, done=done)
+        self._settler.write(
+            Settle(row),
+            one.ticket,
+            route=one.member.route.id,
+            done=lambda is_ours: book_once(account, row, is_ours=is_ours),
+        )
 
     def _account(self, one: Joining) -> Account:
         return self._metrics.route(one.member.route.id).sink(DIGESTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import final
 
@@ -121,8 +121,7 @@ class Queue:
 
     def take_unclaimed(self) -> list[Job]:
         """Everything that is not claimed, in order."""
-        unclaimed = [job for line in self._lines.values() for job in line.fresh]
-        unclaimed += [job for _, _, job in sorted(self._held)]
+        unclaimed = [*self._all_fresh(), *(job for _, _, job in sorted(self._held))]
         for line in self._lines.values():
             line.fresh.clear()
         self._held.clear()
@@ -130,8 +129,7 @@ class Queue:
 
     def take_withdrawn(self) -> list[Job]:
         """Unclaimed deliveries whose partition went to another replica."""
-        fresh = [job for line in self._lines.values() for job in line.fresh]
-        withdrawn = [job for job in fresh if job.is_withdrawn]
+        withdrawn = [job for job in self._all_fresh() if job.is_withdrawn]
         withdrawn += [job for _, _, job in self._held if job.is_withdrawn]
         if withdrawn:
             for line in self._lines.values():
@@ -139,6 +137,9 @@ class Queue:
             self._held = [entry for entry in self._held if not entry[2].is_withdrawn]
             heapq.heapify(self._held)
         return withdrawn
+
+    def _all_fresh(self) -> Iterator[Job]:
+        return (job for line in self._lines.values() for job in line.fresh)
 
     def _line(self, job: Job) -> _Line:
         return self._lines[Rank.NORMAL if job.order_scope else job.rank]

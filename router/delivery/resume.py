@@ -26,9 +26,10 @@ from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
 from router.delivery.job import Job, render_job
 from router.delivery.outbox import Outbox
+from router.delivery.readings import Readings
 from router.delivery.settling import Settler
 from router.delivery.signal import Signal
-from router.events import DeadLetter, DecodeConfig, Event, Feedback, Poison, decode
+from router.events import DeadLetter, Event, Feedback
 from router.ledger import LedgerDown, Row, Settle
 from router.messages import Reason
 from router.planning import (
@@ -62,13 +63,12 @@ class Resumer:
 
     Args:
         feedback: None where nobody wants any; what waits then stays where it is.
-        decodings: Of each source, to read kept records again.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        decodings: Mapping[str, DecodeConfig],
+        readings: Readings,
         settler: Settler,
         letters: Outbox[DeadLetter],
         feedback: Outbox[Feedback] | None,
@@ -83,9 +83,10 @@ class Resumer:
         self._ledger = settler.ledger
         self._letters_out = letters
         self._feedback_out = feedback
-        self._inputs = Inputs(dispatcher, decodings, settler, clock, random)
-        self._digests = Digests(dispatcher, decodings, settler, clock, metrics, random)
+        self._inputs = Inputs(dispatcher, readings, settler, clock, random)
+        self._digests = Digests(dispatcher, readings, settler, clock, metrics, random)
         self._due = DueDeliveries(settler, clock, metrics)
+        self._readings = readings
         self._clock = clock
         self._random = random
         self._batch = batch
@@ -95,10 +96,6 @@ class Resumer:
         self._inputs_ended = anyio.Event()
         self._unplanned: deque[Job] = deque()
         self._has_unplanned = Signal()
-
-    def use(self, decodings: Mapping[str, DecodeConfig]) -> None:
-        """The sources have changed."""
-        self._inputs.decodings = self._digests.decodings = decodings
 
     async def run(self) -> None:
         """Pulls what is due, for ever; deliveries only for lanes that have room."""
@@ -236,14 +233,15 @@ class Resumer:
             profile = (await self._dispatcher.profiles([job.recipient]))[job.recipient]
             if isinstance(profile, Unavailable):
                 return Scheduled(self._clock.now() + _DIRECTORY_S, profile.reason)
-            if not complete(job, profile, self._readings(job), self._dispatcher.rules):
+            events = self._readings.all_of(job.record)
+            if not complete(job, profile, events, self._dispatcher.rules):
                 return Suppressed(NO_ENDPOINT)
         return await self._render_again(job) if job.message is None else None
 
     async def _render_again(self, job: Job) -> Settlement | None:
         """Plans a delivery anew, under today's rules, and renders it; else what becomes of it."""
         rules = self._dispatcher.rules
-        for event in self._readings(job):
+        for event in self._readings.all_of(job.record):
             planned = await self._plan(job, event, rules)
             delivery = _find(planned, job.key)
             if delivery is not None and delivery.barred is not None:
@@ -264,12 +262,6 @@ class Resumer:
         drafts = [d for d in select(route, event).drafts if d.id == job.recipient]
         profiles = await self._dispatcher.profiles(d.id for d in drafts)
         return plan(route, event, drafts, [profiles[d.id] for d in drafts], rules.divert)
-
-    def _readings(self, job: Job) -> list[Event]:
-        """The record as an event, once for each way that sources read records."""
-        decodings = {repr(d): d for d in self._inputs.decodings.values()}.values()
-        events = [decode(job.record, decoding) for decoding in decodings]
-        return [event for event in events if not isinstance(event, Poison)]
 
 
 def _find(planned: Planned, key: bytes) -> Delivery | None:

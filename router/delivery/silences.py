@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import orjson
 
 from router.clock import Clock
+from router.delivery.fact_watch import LOOK_EVERY_S, FactWatch
 from router.delivery.job import Job
+from router.delivery.readings import Readings
 from router.delivery.watched import WatchedLedger
-from router.events import DecodeConfig, Event, Poison, decode
+from router.events import Event
 from router.ledger import Fact, LedgerDown
-from router.planning.silences import Muted, Silence, silence_of, silence_to_dict
+from router.planning.silences import Muted, Silence, first_over, silence_of, silence_to_dict
 from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
@@ -21,25 +23,20 @@ log = logging.getLogger("router.delivery")
 PREFIX = "silence:"
 """What the scopes of silences' facts start with."""
 
-_LOOK_EVERY_S = 2.0
-_OVERLAP_S = 10.0
-
 
 @final
 class Silences:
-    """What is silenced now.
+    """What is silenced now."""
 
-    Attributes:
-        decodings: Of each source, to read kept records again.
-    """
-
-    def __init__(self, ledger: WatchedLedger, clock: Clock, metrics: Metrics) -> None:
-        self.decodings: Mapping[str, DecodeConfig] = {}
+    def __init__(
+        self, ledger: WatchedLedger, readings: Readings, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._readings = readings
         self._ledger = ledger
         self._clock = clock
         self._metrics = metrics
         self._known: dict[str, Silence] = {}
-        self._since = 0.0
+        self._watch = FactWatch(ledger, PREFIX)
 
     async def load(self) -> None:
         """Takes over what the ledger holds, or what has changed there since.
@@ -47,15 +44,14 @@ class Silences:
         Raises:
             LedgerDown: nobody knows.
         """
-        for fact in await self._ledger.changes(PREFIX, self._since):
-            self._since = max(self._since, fact.at - _OVERLAP_S)
+        for fact in await self._watch.changes():
             self._hear(fact)
         self._show()
 
     async def obey(self) -> None:
         """Looks for what operators silence, for ever."""
         while True:
-            await self._clock.sleep(_LOOK_EVERY_S)
+            await self._clock.sleep(LOOK_EVERY_S)
             try:
                 await self.load()
             except LedgerDown:
@@ -86,7 +82,7 @@ class Silences:
             recipient=job.recipient,
             events=lambda: self._events(job),
         )
-        return next((s for s in self._known.values() if s.covers(muted, now)), None)
+        return first_over(self._known.values(), muted, now)
 
     async def add(self, silence: Silence) -> None:
         """Silences from now on, here and on all replicas.
@@ -126,9 +122,7 @@ class Silences:
         """A delivery's event, or each way in which sources read its record."""
         if job.delivery is not None:
             return [job.delivery.event]
-        decodings = {repr(d): d for d in self.decodings.values()}.values()
-        events = [decode(job.record, decoding) for decoding in decodings]
-        return [event for event in events if not isinstance(event, Poison)]
+        return self._readings.all_of(job.record)
 
 
 # As facts ----------------------------------------------------------------------------------------

@@ -50,9 +50,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Supersede:
-    """These primaries are ended, and then it is looked at again at once."""
-
-    keys: tuple[bytes, ...]
+    """Its open primaries are ended, and then it is looked at again at once."""
 
 
 Verdict: TypeAlias = Start | End | Wait | Supersede
@@ -95,8 +93,7 @@ def judge(
         return wait
     if after_cause(after) not in starts_on:
         return _wait(now + max(after, _SHORTEST_S), job)
-    ended = {row.key for row in rows if row.state.is_final}
-    return Supersede(tuple(key for key in job.primaries if key not in ended))
+    return Supersede()
 
 
 def _until(at: float, job: Job, now: float) -> Wait | None:

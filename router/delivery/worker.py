@@ -22,6 +22,7 @@ from router.delivery.intake import Intake, Topics, Window
 from router.delivery.lane import Lane
 from router.delivery.lanes import Lanes, SpillBudget
 from router.delivery.outbox import Outbox
+from router.delivery.readings import Readings
 from router.delivery.resume import Resumer
 from router.delivery.settling import Settler
 from router.delivery.silences import Silences
@@ -85,7 +86,8 @@ class Worker:
     ) -> None:
         self.ledger = WatchedLedger(ledger, clock, metrics)
         self.settler = Settler(self.ledger, clock, metrics)
-        self.silences = Silences(self.ledger, clock, metrics)
+        self._readings = Readings()
+        self.silences = Silences(self.ledger, self._readings, clock, metrics)
         self.dispatcher = Dispatcher(rules, directory, self.settler, self.silences, clock, metrics)
         self._budget = SpillBudget(limits.spill_rows, limits.spill_bytes)
         self._lanes = Lanes(
@@ -108,7 +110,7 @@ class Worker:
             self.settler.reporter = self._reporter
         self._resumer = Resumer(
             self.dispatcher,
-            {},
+            self._readings,
             self.settler,
             Outbox(publisher, dead_letter_from_line, "dead letters", clock, random),
             feedback,
@@ -170,8 +172,7 @@ class Worker:
         """
         await self._lanes.apply(sinks, digests, tasks)
         self.dispatcher.rules = rules
-        self._resumer.use(decodings)
-        self.silences.decodings = decodings
+        self._readings.use(decodings)
 
     def intake(self, name: str, decoding: DecodeConfig, unmatched: Unmatched = "count") -> Intake:
         """The worker's side of a source.

@@ -553,10 +553,12 @@ class OpenLedgerReader(Protocol[LedgerConfigT_contra]):
 class LedgerType(Generic[LedgerConfigT]):
     """One kind of ledger: what its module exports as ``LEDGER``.
 
-    ``open_reader`` is None where there is nothing to look at from outside.
+    ``open_reader`` is None where there is nothing to look at from outside; ``is_shared``: several
+    processes may have one open and write it.
     """
 
     name: str
     config: type[LedgerConfigT]
     open: OpenLedger[LedgerConfigT]
     open_reader: OpenLedgerReader[LedgerConfigT] | None = None
+    is_shared: bool = False

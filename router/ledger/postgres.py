@@ -284,5 +284,5 @@ def _server(config: PostgresConfig, *, read_only: bool = False) -> Server:
         raise LedgerDown(f"ledger.tls: {error}") from error
 
 
-LEDGER = LedgerType("postgres", PostgresConfig, open_postgres, open_postgres_reader)
+LEDGER = LedgerType("postgres", PostgresConfig, open_postgres, open_postgres_reader, is_shared=True)
 """The kind ``postgres``."""

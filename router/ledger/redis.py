@@ -518,5 +518,5 @@ def _warnings(settings: Mapping[str, str] | None) -> list[str]:
     return found
 
 
-LEDGER = LedgerType("redis", RedisConfig, open_redis, open_redis_reader)
+LEDGER = LedgerType("redis", RedisConfig, open_redis, open_redis_reader, is_shared=True)
 """The kind ``redis``."""

@@ -101,6 +101,11 @@ def silence_over(
         recipient=recipient.id if recipient else "",
         events=lambda: [subject.event],
     )
+    return first_over(silences, muted, now)
+
+
+def first_over(silences: Iterable[Silence], muted: Muted, now: float) -> Silence | None:
+    """The first of these silences that keeps something from being sent now."""
     return next((silence for silence in silences if silence.covers(muted, now)), None)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from router.messages import Delivered, Halt, Outcome, Reason, Rejected, Retry, Scope
-from router.nodes import Entry, Node
+from router.nodes import plain_node
 from router.problems import Position, Problems, Source
 from router.routing import (
     Condition,
@@ -181,7 +181,7 @@ def compile_match(match: Mapping[str, Any]) -> Condition:
     """
     problems = Problems()
     condition = parse_condition(
-        _node(match), problems, compile_expression=_no_expressions, roots=_ROOTS
+        plain_node(match, _NOWHERE), problems, compile_expression=_no_expressions, roots=_ROOTS
     )
     if condition is None or problems.has_errors:
         raise ValueError("; ".join(problem.message for problem in problems.found))
@@ -241,17 +241,6 @@ def _id(path: Path, subject: _Subject) -> str | None:
     value = _value(path, subject)
     is_id = isinstance(value, str | int) and not isinstance(value, bool)
     return str(value)[:_MAX_ID] if is_id else None
-
-
-def _node(value: Any) -> Node:
-    match value:
-        case dict():
-            entries = {str(key): Entry(_NOWHERE, _node(item)) for key, item in value.items()}
-            return Node(entries, _NOWHERE)
-        case list() | tuple():
-            return Node(tuple(_node(item) for item in value), _NOWHERE)
-        case _:
-            return Node(value, _NOWHERE)
 
 
 def _no_expressions(text: str, at: Position, problems: Problems) -> Expression | None:

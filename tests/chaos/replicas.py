@@ -83,6 +83,13 @@ async def _stop_amid_work(t: Trial, running: Daemon) -> frozenset[str]:
     return claimed
 
 
+async def _one_of_three(t: Trial, **ports: int) -> Daemon:
+    """Starts three replicas; the first, which it gives back, goes through ports of its own."""
+    projects = [t.project("one", **ports), t.project("two"), t.project("three")]
+    one, *_ = await t.start_all(projects)
+    return one
+
+
 async def without_broker(site: Site) -> Report:
     """Cut off from the broker, it can still settle what it claimed: nothing comes twice."""
     count = site.size(200)
@@ -92,12 +99,7 @@ async def without_broker(site: Site) -> Report:
         trial(site, partitions=_PARTITIONS, sink=_SINK) as t,
     ):
         t.box.http.faults.plan(ANY_TARGET, always=_SLOW)
-        projects = [
-            t.project("one", broker_port=between.port),
-            t.project("two"),
-            t.project("three"),
-        ]
-        one, *_ = await t.start_all(projects)
+        one = await _one_of_three(t, broker_port=between.port)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(t.publish, count, 20)
             await t.arrivals(count // 10)
@@ -126,12 +128,7 @@ async def without_ledger(site: Site) -> Report:
         trial(site, partitions=_PARTITIONS, sink=_SINK) as t,
     ):
         t.box.http.faults.plan(ANY_TARGET, always=_SLOW)
-        projects = [
-            t.project("one", ledger_port=between.port),
-            t.project("two"),
-            t.project("three"),
-        ]
-        one, *_ = await t.start_all(projects)
+        one = await _one_of_three(t, ledger_port=between.port)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(t.publish, count, 10)
             await t.arrivals(count // 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -153,3 +154,22 @@ async def _run_on(
         return Result(case.name, case.scenario.fault, skipped=str(error))
     place = folder / case.name.replace("@", "-")
     return await run(case, Site(broker, case.ledger, server, place, is_long))
+
+
+def results_of(
+    chosen: Sequence[Case],
+    broker: Broker,
+    servers: Callable[[str], Server],
+    folder: Path,
+    *,
+    at_once: int,
+) -> dict[str, Result]:
+    """What became of each case, by name, for a test. Most of it is waiting for leases to end, so
+    they go side by side."""
+
+    async def server_of(kind: str) -> Server:
+        return await anyio.to_thread.run_sync(servers, kind)
+
+    run = partial(run_all, at_once=at_once)
+    found = anyio.run(run, chosen, broker, server_of, folder)
+    return {result.name: result for result in found}

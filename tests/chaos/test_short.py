@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
-import anyio
 import pytest
 
 from tests.brokers import Broker
 from tests.chaos.catalogue import SCENARIOS
-from tests.chaos.running import Case, Result, cases, run_all
+from tests.chaos.running import Case, Result, cases, results_of
 from tests.servers import Server
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
@@ -34,14 +32,10 @@ def results(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Mapping[str, Result]:
     """What became of each."""
-
-    async def server_of(kind: str) -> Server:
-        return await anyio.to_thread.run_sync(servers, kind)
-
-    chosen = [_CASES[name] for name in _SHORT]
-    run = partial(run_all, at_once=len(chosen))
-    found = anyio.run(run, chosen, evicting_broker, server_of, tmp_path_factory.mktemp("chaos"))
-    return {result.name: result for result in found}
+    folder = tmp_path_factory.mktemp("chaos")
+    return results_of(
+        [_CASES[name] for name in _SHORT], evicting_broker, servers, folder, at_once=len(_SHORT)
+    )
 
 
 @pytest.mark.parametrize("name", _SHORT)

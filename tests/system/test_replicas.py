@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 
-import anyio
 import pytest
 
 from tests.brokers import Broker
 from tests.chaos.replicas import SCENARIOS
-from tests.chaos.running import Result, cases, run_all
+from tests.chaos.running import Result, cases, results_of
 from tests.servers import Server
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
@@ -35,15 +33,9 @@ def results(
     servers: Callable[[str], Server],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Mapping[str, Result]:
-    """What became of each. Most of it is waiting for leases to end, so they go side by side."""
-
-    async def server_of(kind: str) -> Server:
-        return await anyio.to_thread.run_sync(servers, kind)
-
-    run = partial(run_all, at_once=len(_SOME))
+    """What became of each."""
     folder = tmp_path_factory.mktemp("replicas")
-    found = anyio.run(run, list(_CASES.values()), evicting_broker, server_of, folder)
-    return {result.name: result for result in found}
+    return results_of(list(_CASES.values()), evicting_broker, servers, folder, at_once=len(_SOME))
 
 
 @pytest.mark.parametrize("name", _CASES)

@@ -27,14 +27,11 @@ def instant_of(wall: datetime, zone: ZoneInfo) -> float:
     return wall.replace(tzinfo=zone, fold=0).timestamp()
 
 
-def quiet_until(hours: QuietHours, zone_name: str | None, now: float) -> float | None:
+def quiet_until(hours: QuietHours, now: float) -> float | None:
     """When the quiet hours that ``now`` lies in end, seconds since the epoch; None: it is not in
     them.
-
-    Args:
-        zone_name: The recipient's zone, where one is known.
     """
-    named = hours.zone or zone_name or hours.otherwise
+    named = hours.zone or hours.otherwise
     zone = zone_of(named) or zone_of(hours.otherwise) or zone_of("UTC")
     assert zone is not None
     today = datetime.fromtimestamp(now, zone).replace(

@@ -14,6 +14,7 @@ from anyio.to_thread import run_sync
 
 from router.admin import admin_app
 from router.clock import SystemClock
+from router.delivery.readings import Readings
 from router.delivery.silences import Silences
 from router.delivery.watched import WatchedLedger
 from router.ledger.memory import MemoryLedger
@@ -46,7 +47,7 @@ async def daemon(
         text += f"admin: {{token: !secret {token}}}\n"
     clock, metrics = SystemClock(), Metrics()
     ledger = WatchedLedger(MemoryLedger(owner="one", clock=clock), clock, metrics)
-    silences = Silences(ledger, clock, metrics)
+    silences = Silences(ledger, Readings(), clock, metrics)
     app = admin_app(
         StatedHealth(),
         lambda: b"",

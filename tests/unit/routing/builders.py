@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from router import nodes
 from router.events import Event, Record
 from router.nodes import Entry, Node
 from router.problems import Position, Problems, Source
@@ -63,14 +64,7 @@ def _convert(composed: yaml.Node, source: Source) -> Node:
 
 def plain_node(value: Any) -> Node:
     """Python values as nodes without useful places."""
-    at = Position(Source.of("x", ""), 1, 1)
-    match value:
-        case Mapping():
-            return Node({key: Entry(at, plain_node(item)) for key, item in value.items()}, at)
-        case list() | tuple():
-            return Node(tuple(plain_node(item) for item in value), at)
-        case _:
-            return Node(value, at)
+    return nodes.plain_node(value, Position(Source.of("x", ""), 1, 1))
 
 
 def python_expression(text: str, at: Position, problems: Problems) -> Expression | None:
