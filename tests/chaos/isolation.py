@@ -52,6 +52,11 @@ async def dead_sink(site: Site) -> Report:
         await t.arrivals(before + during, _is_healthy)
         assert sum(map(_is_dying, t.box.record)) == before, "a dead sink delivers"
         assert await running.is_ready()
+
+        async def has_opened() -> bool:
+            return await running.total("router_sink_breaker_opened_total", sink="dying") > 0
+
+        await eventually(has_opened, "an open breaker", site.patience_s)
         scrape = await running.scrape()
         grown = scrape.total(_RSS) - memory
         spilled = scrape.total("router_spilled_total", sink="dying")

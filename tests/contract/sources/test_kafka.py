@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -87,11 +88,11 @@ async def test_a_start_time_is_looked_up(broker: Broker, unique: Unique):
     needs(broker, "noida", "apache")
     topic = unique("t")
     await create_topic(broker, topic)
+    first = int(time.time()) - 60
     for second in range(3):
-        await send(broker, topic, b"%d" % second, timestamp_ms=1767225600000 + 1000 * second)
-    async with a_source(
-        broker.bootstrap, topic, unique("g"), start="2026-01-01T00:00:01Z"
-    ) as source:
+        await send(broker, topic, b"%d" % second, timestamp_ms=(first + second) * 1000)
+    start = datetime.fromtimestamp(first + 1, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    async with a_source(broker.bootstrap, topic, unique("g"), start=start) as source:
         assert [r.value for r in await read_some(source, 2)] == [b"1", b"2"]
     async with a_source(
         broker.bootstrap, topic, unique("h"), start="2999-01-01T00:00:00Z"
