@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
+# Each process starts brokers and databases of its own; a file's tests share theirs.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kafka test-ledgers lint types bench chaos fuzz docs lock clean
@@ -30,7 +32,7 @@ demo: $(VENV)/.run ## See it work; ONCE=1 publishes every sample once and ends
 	$(BIN)/router demo $(if $(ONCE),--once)
 
 test: $(VENV)/.dev ## Run the tests, on the embedded broker
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 test-kafka: $(VENV)/.dev ## Run the broker-facing tests on Apache Kafka (Java 17+ and Maven, or ROUTER_TEST_KAFKA)
 	ROUTER_TEST_BROKERS=apache $(BIN)/python -m pytest -m "kafka or kill" $(ARGS)
