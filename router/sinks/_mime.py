@@ -195,9 +195,16 @@ def _transfer(data: bytes, *, eight_bit: bool) -> tuple[str, bytes]:
     if (is_ascii or eight_bit) and b"\0" not in data and _longest_line(data) <= _MAX_LINE:
         return ("7bit" if is_ascii else "8bit"), data
     if is_ascii or len(data) < 1.5 * len(data.decode("utf-8")):
-        return "quoted-printable", binascii.b2a_qp(data, quotetabs=False, istext=True)
+        return "quoted-printable", _quoted(data)
     lines = (data[start : start + 57] for start in range(0, len(data), 57))
     return "base64", b"\r\n".join(base64.b64encode(line) for line in lines)
+
+
+def _quoted(data: bytes) -> bytes:
+    """RFC 2045 section 6.7. The library breaks lines as it finds the first one broken, and with a
+    bare LF, which RFC 5321 section 2.3.8 forbids, where there is none: so it gets LF throughout."""
+    quoted = binascii.b2a_qp(data.replace(b"\r\n", b"\n"), quotetabs=False, istext=True)
+    return quoted.replace(b"\n", b"\r\n")
 
 
 def _longest_line(data: bytes) -> int:

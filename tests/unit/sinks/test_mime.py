@@ -7,7 +7,7 @@ from email.message import EmailMessage as Parsed
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.sinks._mime import (
@@ -177,6 +177,12 @@ _line = st.text(
 
 @settings(max_examples=600, deadline=None)
 @given(text=_text, html=_text, eight_bit=st.booleans())
+@example(text="", html="00000000\x1f\x1f\x08" + "\x80" * 10, eight_bit=False)
+@example(
+    text="no line is broken here, so it is the soft breaks alone: " * 3 + "é",
+    html="é\n" * 99,
+    eight_bit=False,
+)
 def test_bodies_survive_every_transfer_encoding(text: str, html: str, eight_bit: bool) -> None:
     data = written(eight_bit, text=text, html=html)
     assert b"\n" not in data.replace(b"\r\n", b"")
