@@ -55,6 +55,14 @@ from router.planning.settlement import (
     conclude,
     has_expired,
 )
+from router.planning.tenants import (
+    NO_TENANTS,
+    UNKNOWN_TENANT,
+    BrandValue,
+    Tenant,
+    Tenants,
+    UnknownTenant,
+)
 
 __all__ = [
     "DIVERTED",
@@ -63,12 +71,15 @@ __all__ = [
     "GONE",
     "MOST_SHOWN",
     "NO_ENDPOINT",
+    "NO_TENANTS",
     "OTHER_PLATFORM",
     "SHORTEST_MEMORY",
     "UNKNOWN_PLATFORM",
+    "UNKNOWN_TENANT",
     "UNREACHABLE",
     "Arrived",
     "Attempt",
+    "BrandValue",
     "Category",
     "Cause",
     "Content",
@@ -100,8 +111,11 @@ __all__ = [
     "Suppressed",
     "TableContent",
     "TemplateContent",
+    "Tenant",
+    "Tenants",
     "Told",
     "TrackContent",
+    "UnknownTenant",
     "Waits",
     "backoff",
     "barred",

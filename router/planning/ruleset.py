@@ -9,6 +9,7 @@ from router.events import Event
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, step_hold
 from router.planning.model import Divert, Route
 from router.planning.policies import CancelOn, Mode
+from router.planning.tenants import NO_TENANTS, Tenants
 from router.routing import Condition, Matcher
 from router.templating import Template
 
@@ -52,6 +53,7 @@ class Ruleset:
         routes: Those that are in force, by name.
         matcher: Over the routes and what they are ended by.
         hash: Of the configuration's content.
+        tenants: Everybody it sends for.
     """
 
     routes: Mapping[str, Route]
@@ -59,6 +61,7 @@ class Ruleset:
     templates: Mapping[str, Template]
     divert: Divert | None
     hash: str
+    tenants: Tenants = NO_TENANTS
 
     @classmethod
     def build(
@@ -67,6 +70,7 @@ class Ruleset:
         templates: Mapping[str, Template],
         divert: Divert | None = None,
         hash: str = "",
+        tenants: Tenants = NO_TENANTS,
     ) -> Ruleset:
         in_force = {
             route.id: route
@@ -74,7 +78,7 @@ class Ruleset:
             if route.enabled and route.policy.mode is not Mode.OFF
         }
         matcher = Matcher.build(_entries(in_force.values()))
-        return cls(in_force, matcher, templates, divert, hash)
+        return cls(in_force, matcher, templates, divert, hash, tenants)
 
     def interest(self, event: Event) -> Interest:
         """Routes and marks, each in a fixed order."""
