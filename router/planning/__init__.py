@@ -57,6 +57,7 @@ from router.planning.settlement import (
 )
 from router.planning.tenants import (
     NO_TENANTS,
+    NOBODYS,
     UNKNOWN_TENANT,
     BrandValue,
     Tenant,
@@ -70,6 +71,7 @@ __all__ = [
     "EXPIRED",
     "GONE",
     "MOST_SHOWN",
+    "NOBODYS",
     "NO_ENDPOINT",
     "NO_TENANTS",
     "OTHER_PLATFORM",

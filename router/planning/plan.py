@@ -19,6 +19,7 @@ from router.planning.policies import (
     has_opted_out,
     held_scope,
 )
+from router.planning.tenants import NOBODYS, Tenant, step_of
 from router.recipients import Found, Recipient, Unavailable, Unknown, merge
 from router.routing import MISSING, evaluate
 
@@ -168,6 +169,7 @@ def plan(
     with_event_steps: bool = True,
     gone: Gone = (),
     is_digest: bool = False,
+    tenant: Tenant = NOBODYS,
 ) -> Planned:
     """The deliveries of one route for one event.
 
@@ -181,8 +183,11 @@ def plan(
         with_event_steps: False when only recipients that had to wait are planned again.
         gone: Addresses that are dead: they are planned, but barred.
         is_digest: The event stands for a digest that has closed: people are told of it now.
+        tenant: Whose the event is.
     """
-    circumstances = _circumstances(route, event, divert, gone, is_digest=is_digest)
+    circumstances = Circumstances(
+        divert, gone, tenant, () if is_digest else _held(route, event, tenant), is_digest
+    )
     deliveries: list[Delivery] = []
     members: list[Member] = []
     failures: list[Failure] = []
@@ -234,18 +239,17 @@ class Circumstances:
 
     divert: Divert | None
     gone: Gone
+    tenant: Tenant
     marks: tuple[tuple[str, float], ...] = ()
     is_digest: bool = False
 
 
-def _circumstances(
-    route: Route, event: Event, divert: Divert | None, gone: Gone, *, is_digest: bool
-) -> Circumstances:
+def _held(route: Route, event: Event, tenant: Tenant) -> tuple[tuple[str, float], ...]:
     cancel = route.policy.cancel_on
-    marks: tuple[tuple[str, float], ...] = ()
-    if cancel is not None and not is_digest and (scope := held_scope(route.key_id, cancel, event)):
-        marks = ((scope, cancel.within),)
-    return Circumstances(divert, gone, marks, is_digest)
+    if cancel is None:
+        return ()
+    scope = held_scope(route.key_id, cancel, event, tenant.name)
+    return ((scope, cancel.within),) if scope else ()
 
 
 def _members(
@@ -257,7 +261,8 @@ def _members(
         return
     if not any(step.is_for_people and step.wants(event.type) for step in route.steps):
         return
-    names = {"tenant": "", "route": route.key_id, "step": "", "recipient": recipient.id}
+    tenant = circumstances.tenant.name
+    names = {"tenant": tenant, "route": route.key_id, "step": "", "recipient": recipient.id}
     value = digest.key.value(event, item) if digest.key else None
     scope = delivery_key(**names, identity="", endpoint="", part=repr(value)).hex()
     yield Member(
@@ -267,6 +272,7 @@ def _members(
         route=route,
         recipient=recipient,
         item=item,
+        tenant=tenant,
         cancel_scopes=circumstances.marks,
     )
 
@@ -315,7 +321,9 @@ def _fan_out(
     item: Any,
     circumstances: Circumstances,
 ) -> Iterator[Delivery]:
-    found = fan_out(step, recipient, circumstances.gone, event_type=event.type)
+    tenant = circumstances.tenant
+    own = step_of(step, tenant)
+    found = fan_out(own, recipient, circumstances.gone, event_type=event.type)
     divert = circumstances.divert
     is_elsewhere = divert is not None and divert.covers(step.channel, step.address_kind)
     dislike = None if is_elsewhere else _dislike(route, step, recipient)
@@ -330,7 +338,7 @@ def _fan_out(
             there = Target(address, step.address_kind)
             found = (replace(found[0], target=there, endpoint="", refused=None, is_gone=False),)
     names = {
-        "tenant": "",
+        "tenant": tenant.name,
         "identity": event.identity,
         "route": route.key_id,
         "step": step.key_id,
@@ -346,18 +354,19 @@ def _fan_out(
             siblings=max(1, len(found)),
             event=event,
             route=route,
-            step=_through(step, reached),
+            step=_through(own, reached),
             recipient=recipient,
             target=reached.target if reached else None,
             item=item,
             endpoint=endpoint,
+            tenant=tenant.name,
             expires_at=None if step.expires is None else event.time + step.expires,
             barred=dislike or _why_barred(step, reached, is_diverted=is_diverted),
             secrets=reached.secrets if reached else (),
             not_before=event.time + step.policy.delay if step.policy.delay else None,
             quiet_hours=_quiet_hours(route, step, recipient),
             cancel_scopes=marks,
-            order_scope=_order_scope(step, reached, event),
+            order_scope=_order_scope(own, reached, event, tenant),
             seq=_place(route, step, event) if step.policy.is_ordered else None,
         )
 
@@ -367,7 +376,8 @@ def _marks(
 ) -> tuple[tuple[str, float], ...]:
     if step.unless is None:
         return circumstances.marks
-    scope = held_scope(f"{route.key_id}/{step.key_id}", step.unless, event)
+    name = f"{route.key_id}/{step.key_id}"
+    scope = held_scope(name, step.unless, event, circumstances.tenant.name)
     return (*circumstances.marks, (scope, step.unless.within)) if scope else circumstances.marks
 
 
@@ -381,14 +391,15 @@ def _quiet_hours(route: Route, step: Step, recipient: Recipient | None) -> Quiet
     return hours if hours.zone else replace(hours, zone=recipient.timezone)
 
 
-def _order_scope(step: Step, reached: Reached | None, event: Event) -> str | None:
-    """What is in order: records of one Kafka key, through one sink. No key, no order."""
+def _order_scope(step: Step, reached: Reached | None, event: Event, tenant: Tenant) -> str | None:
+    """What is in order: a tenant's records of one Kafka key, through one sink. No key, no order."""
     record = event.record
     if not step.policy.is_ordered or record.key is None:
         return None
     sink = reached.sink if reached else step.sink
     digest = blake2b(record.key, digest_size=16).hexdigest()
-    return f"{sink}:{record.topic}:{record.partition}:{digest}"
+    scope = f"{sink}:{record.topic}:{record.partition}:{digest}"
+    return f"{scope}:{tenant.name}" if tenant.name else scope
 
 
 def _place(route: Route, step: Step, event: Event) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from router.events import Event
+from router.messages import Reason
+from router.planning.model import Step
 from router.problems import nearest
 from router.routing import MISSING, Path
 
@@ -25,15 +27,35 @@ class Tenant:
         name: Part of every key and scope; empty where no tenants are configured.
         brand: What templates read as ``brand``: the project's values with the tenant's own.
         sinks: Sink to the name of the tenant's own; it shares the sinks that are not in here.
+        event_hosts: See :class:`router.planning.SinkFacts`; of each of its own sinks, by that
+            one's name.
     """
 
     name: str
     brand: Mapping[str, BrandValue] = field(default_factory=dict[str, BrandValue])
     sinks: Mapping[str, str] = field(default_factory=dict[str, str])
+    event_hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def own(self, sink: str) -> str:
         """What the tenant has in the sink's place: its own, or the sink itself."""
         return self.sinks.get(sink, sink)
+
+
+NOBODYS: Final = Tenant("")
+"""Where no tenants are configured."""
+
+
+def step_of(step: Step, tenant: Tenant) -> Step:
+    """The step with the tenant's own sinks in the place of those that it does not share."""
+    sink = tenant.own(step.sink)
+    if sink == step.sink and tenant.sinks.keys().isdisjoint(step.by_platform.values()):
+        return step
+    return replace(
+        step,
+        sink=sink,
+        by_platform={platform: tenant.own(name) for platform, name in step.by_platform.items()},
+        event_hosts=tenant.event_hosts.get(sink, step.event_hosts),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +75,11 @@ class UnknownTenant:
             return "the event names no tenant, and there is no default"
         hint = f'; the nearest is "{self.near}"' if self.near else ""
         return f"there is no tenant {self.value}{hint}"
+
+    @property
+    def reason(self) -> Reason:
+        """Why the event is a dead letter."""
+        return Reason(UNKNOWN_TENANT, str(self))
 
 
 @dataclass(frozen=True, slots=True)
