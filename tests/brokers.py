@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import re
 import shutil
@@ -141,12 +142,15 @@ def _kafka_jars() -> Path:
     """The folder of the broker's jars, filled by Maven from its cache or its registry."""
     cache = Path(os.environ.get("ROUTER_TEST_CACHE", ROOT / ".router"))
     jars = cache / "kafka" / "libs"
-    if any(jars.glob("kafka_2.13-*.jar")):
-        return jars
-    if shutil.which("mvn") is None:
-        pytest.skip("no Maven to fetch Apache Kafka with")
-    command = ["mvn", "-q", "-B", "-f", _POM, "dependency:copy-dependencies"]
-    subprocess.run([*command, f"-DoutputDirectory={jars.absolute()}"], check=True)
+    jars.parent.mkdir(parents=True, exist_ok=True)
+    with Path(jars.parent, "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if any(jars.glob("kafka_2.13-*.jar")):
+            return jars
+        if shutil.which("mvn") is None:
+            pytest.skip("no Maven to fetch Apache Kafka with")
+        command = ["mvn", "-q", "-B", "-f", _POM, "dependency:copy-dependencies"]
+        subprocess.run([*command, f"-DoutputDirectory={jars.absolute()}"], check=True)
     return jars
 
 
