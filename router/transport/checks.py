@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from functools import lru_cache
 
 from yarl import URL
 
@@ -15,22 +16,35 @@ ADDRESS_REFUSED = Reason("address_refused", "the host's address is not public")
 
 _UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
 _UNSAFE_HEADER = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 
 
-def checked_url(request: HttpRequest, options: HttpOptions) -> URL:
-    """The request's URL.
+def check_head(request: HttpRequest) -> None:
+    """Looks at the method and the headers.
 
     Raises:
-        NotSent: the request can't be put on the wire as it is, or its host is an address (which
-            no resolver gets to see) that the options refuse.
+        NotSent: they can't be put on the wire as they are.
     """
-    if _UNSAFE_URL.search(request.url) or any(
-        _UNSAFE_HEADER.search(value) or _UNSAFE_URL.search(name)
-        for name, value in request.headers.items()
-    ):
-        raise NotSent(Reason("invalid_request", "control characters or spaces in URL or headers"))
+    if _is_token(request.method):
+        for name, value in request.headers.items():
+            if not _is_token(name) or not (value.isprintable() or _is_safe(value)):
+                break
+        else:
+            return
+    raise NotSent(Reason("invalid_request", "characters that no method or header may have"))
+
+
+def checked_url(text: str, options: HttpOptions) -> URL:
+    """A request's URL.
+
+    Raises:
+        NotSent: it can't be put on the wire as it is, or its host is an address (which no
+            resolver gets to see) that the options refuse.
+    """
+    if _UNSAFE_URL.search(text):
+        raise NotSent(Reason("invalid_request", "control characters or spaces in the URL"))
     try:
-        url = URL(request.url, encoded=request.url.isascii())
+        url = URL(text, encoded=text.isascii())
         host = url.host
     except ValueError:
         host = url = None
@@ -39,6 +53,16 @@ def checked_url(request: HttpRequest, options: HttpOptions) -> URL:
     if options.public_only:
         _refuse_inside_literal(host, normalised(options.allow_hosts))
     return url
+
+
+@lru_cache(1024)
+def _is_token(name: str) -> bool:
+    """Whether it can be a method or a header's name (RFC 9110 §5.6.2)."""
+    return _TOKEN.fullmatch(name) is not None
+
+
+def _is_safe(value: str) -> bool:
+    return not _UNSAFE_HEADER.search(value) and value.encode("utf-8", "ignore").decode() == value
 
 
 def normalised(hosts: frozenset[str]) -> frozenset[str]:

@@ -24,7 +24,14 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from router.messages import Reason
-from router.transport.checks import ADDRESS_REFUSED, checked_url, normalised, os_text, tls_context
+from router.transport.checks import (
+    ADDRESS_REFUSED,
+    check_head,
+    checked_url,
+    normalised,
+    os_text,
+    tls_context,
+)
 from router.transport.guard import is_public
 from router.transport.model import (
     AnswerLost,
@@ -79,7 +86,8 @@ class _Client:
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        url = checked_url(request, self._options)
+        check_head(request)
+        url = checked_url(request.url, self._options)
         attempt = _Attempt()
         response: HttpResponse | None = None
         failure: NotSent | AnswerLost | None = None

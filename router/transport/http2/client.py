@@ -13,9 +13,8 @@ from anyio.abc import TaskGroup
 from yarl import URL
 
 from router.messages import Reason
-from router.transport.checks import checked_url, tls_context
-from router.transport.http2.connection import Connection
-from router.transport.http2.dialing import Dialer
+from router.transport.checks import check_head, checked_url, tls_context
+from router.transport.dialing import Dialer, Place, proxy_of
 from router.transport.http2.exchange import Exchange
 from router.transport.http2.pool import Pool
 from router.transport.model import (
@@ -39,11 +38,10 @@ async def open_http2_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
     Raises:
         OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
     """
-    if options.proxy is not None and URL(options.proxy).scheme != "http":
-        raise OSError("HTTP/2 goes through http: proxies only")
+    proxy = proxy_of(options)
     context = await anyio.to_thread.run_sync(tls_context, options)
     context.set_alpn_protocols(["h2"])
-    dialer = Dialer(options, context, lambda: Connection(options.max_body))
+    dialer = Dialer(options, context, proxy)
     async with anyio.create_task_group() as tasks:
         client = _Client(options, dialer, tasks)
         try:
@@ -59,10 +57,11 @@ class _Client:
         self._options = options
         self._dialer = dialer
         self._tasks = tasks
-        self._pools: dict[tuple[str, int], Pool] = {}
+        self._pools: dict[Place, Pool] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        url = checked_url(request, self._options)
+        check_head(request)
+        url = checked_url(request.url, self._options)
         if url.scheme != "https":
             raise NotSent(Reason("invalid_request", "HTTP/2 needs an https URL"))
         loop = asyncio.get_running_loop()
@@ -81,10 +80,10 @@ class _Client:
             deadline.cancel()
 
     def _pool(self, url: URL) -> Pool:
-        place = (url.host or "", url.port or 443)
+        place = Place(url.host or "", url.port or 443, is_secure=True)
         pool = self._pools.get(place)
         if pool is None:
-            pool = Pool(*place, self._options, self._dialer, self._tasks)
+            pool = Pool(place, self._options, self._dialer, self._tasks)
             self._pools[place] = pool
         return pool
 

@@ -9,8 +9,8 @@ from typing import final
 from anyio.abc import TaskGroup
 
 from router.messages import Reason
+from router.transport.dialing import Dialer, Place
 from router.transport.http2.connection import Connection
-from router.transport.http2.dialing import Dialer
 from router.transport.http2.exchange import Exchange
 from router.transport.model import HttpOptions, NotSent
 
@@ -30,10 +30,11 @@ class Pool:
     """
 
     def __init__(
-        self, host: str, port: int, options: HttpOptions, dialer: Dialer, tasks: TaskGroup
+        self, place: Place, options: HttpOptions, dialer: Dialer, tasks: TaskGroup
     ) -> None:
-        self._host, self._port = host, port
+        self._place = place
         self._most = options.connections
+        self._max_body = options.max_body
         self._dialer = dialer
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
@@ -118,7 +119,9 @@ class Pool:
     async def _open_connection(self) -> None:
         failure: NotSent | None = None
         try:
-            connection = await self._dialer.dial(self._host, self._port)
+            connection = await self._dialer.dial(
+                self._place, lambda: Connection(self._max_body), _greet
+            )
         except NotSent as error:
             failure = error
         else:
@@ -137,3 +140,12 @@ class Pool:
         if not connection.is_open:
             self._connections = [c for c in self._connections if not c.closed.done()]
         self.pump()
+
+
+async def _greet(transport: asyncio.Transport, connection: Connection) -> Reason | None:
+    """Waits for the server's settings; before them nothing may be asked of it."""
+    if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+        return Reason("http2_refused", "the server does not speak HTTP/2")
+    if not await connection.ready:
+        return Reason("connect_failed", "the server ended the connection")
+    return None

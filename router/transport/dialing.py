@@ -1,4 +1,4 @@
-"""From a host's name to an HTTP/2 connection that has the server's settings."""
+"""From a host's name to a connection: names, addresses, proxies, TLS."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import base64
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from aiohappyeyeballs import start_connection
 from yarl import URL
@@ -16,7 +16,6 @@ from yarl import URL
 from router.messages import Reason
 from router.transport.checks import ADDRESS_REFUSED, normalised, os_text
 from router.transport.guard import is_public
-from router.transport.http2.connection import Connection
 from router.transport.model import HttpOptions, NotSent
 
 _NEXT_FAMILY_S = 0.25
@@ -25,38 +24,73 @@ _LONGEST_PROXY_ANSWER = 16 * 1024
 
 _Address: TypeAlias = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
+ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
+Greet: TypeAlias = Callable[[asyncio.Transport, ProtocolT], Awaitable[Reason | None]]
+"""What else has to happen before a connection can be used; why it can't, if so."""
+
+
+class Place(NamedTuple):
+    """Where a connection leads to."""
+
+    host: str
+    port: int
+    is_secure: bool
+
+
+def proxy_of(options: HttpOptions) -> URL | None:
+    """The proxy to go through.
+
+    Raises:
+        OSError: it is not an ``http:`` one.
+    """
+    if options.proxy is None:
+        return None
+    proxy = URL(options.proxy)
+    if proxy.scheme != "http" or not proxy.host:
+        raise OSError("requests go through http: proxies only")
+    return proxy
+
+
+def basic(user: str, password: str) -> str:
+    """Credentials as a header value (RFC 7617)."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Dialer:
     """How connections are made.
 
     Attributes:
-        context: Trust, client certificate, and ``h2`` as the only protocol.
-        make: Makes the protocol's side of a connection.
+        context: Trust, client certificate, and the protocols to offer.
+        proxy: Carries what is secure through a tunnel, and is told the rest in plain text.
     """
 
     options: HttpOptions
     context: ssl.SSLContext
-    make: Callable[[], Connection]
+    proxy: URL | None
 
-    async def dial(self, host: str, port: int) -> Connection:
+    async def dial(
+        self, place: Place, make: Callable[[], ProtocolT], greet: Greet[ProtocolT] | None = None
+    ) -> ProtocolT:
         """A connection that is ready for requests.
+
+        Args:
+            make: Makes the protocol's side of a connection.
 
         Raises:
             NotSent: there is none, and why.
         """
-        proxy = URL(self.options.proxy) if self.options.proxy else None
-        if proxy is None:
-            found = await self._resolve(host, port)
+        if self.proxy is None:
+            found = await self._resolve(place.host, place.port)
         else:
-            found = await self._resolve(proxy.host or "", proxy.port or 80, is_proxy=True)
+            found = await self._resolve(self.proxy.host or "", self.proxy.port or 80, is_proxy=True)
         try:
             async with asyncio.timeout(self.options.connect_timeout_s):
-                raw = await _connect(found, is_proxy=proxy is not None)
+                raw = await _connect(found, is_proxy=self.proxy is not None)
                 try:
-                    if proxy is not None:
-                        await _tunnel(raw, proxy, host, port)
-                    return await self._secure(raw, host)
+                    if self.proxy is not None and place.is_secure:
+                        await _tunnel(raw, self.proxy, place.host, place.port)
+                    return await self._speak(raw, place, make, greet)
                 except BaseException:
                     raw.close()
                     raise
@@ -81,16 +115,25 @@ class Dialer:
             raise NotSent(ADDRESS_REFUSED)
         return public
 
-    async def _secure(self, raw: socket.socket, host: str) -> Connection:
+    async def _speak(
+        self,
+        raw: socket.socket,
+        place: Place,
+        make: Callable[[], ProtocolT],
+        greet: Greet[ProtocolT] | None,
+    ) -> ProtocolT:
         loop = asyncio.get_running_loop()
         try:
-            transport, connection = await loop.create_connection(
-                self.make,
-                sock=raw,
-                ssl=self.context,
-                server_hostname=host,
-                ssl_shutdown_timeout=_TLS_CLOSE_S,
-            )
+            if place.is_secure:
+                transport, connection = await loop.create_connection(
+                    make,
+                    sock=raw,
+                    ssl=self.context,
+                    server_hostname=place.host,
+                    ssl_shutdown_timeout=_TLS_CLOSE_S,
+                )
+            else:
+                transport, connection = await loop.create_connection(make, sock=raw)
         except ssl.SSLCertVerificationError as error:
             reason = Reason("certificate_invalid", error.verify_message)
         except ssl.SSLError as error:
@@ -98,23 +141,24 @@ class Dialer:
         except OSError as error:
             reason = Reason("connect_failed", os_text(error))
         else:
-            chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-            if chosen != "h2":
-                reason = Reason("http2_refused", "the server does not speak HTTP/2")
-            elif await _is_ready(connection):
+            refusal = await _greeted(transport, connection, greet)
+            if refusal is None:
                 return connection
-            else:
-                reason = Reason("connect_failed", "the server ended the connection")
-            connection.abort()
+            reason = refusal
+            transport.abort()
         # Outside the handlers: what they caught stays out of tracebacks.
         raise NotSent(reason)
 
 
-async def _is_ready(connection: Connection) -> bool:
+async def _greeted(
+    transport: asyncio.Transport, connection: ProtocolT, greet: Greet[ProtocolT] | None
+) -> Reason | None:
+    if greet is None:
+        return None
     try:
-        return await connection.ready
+        return await greet(transport, connection)
     except asyncio.CancelledError:
-        connection.abort()
+        transport.abort()
         raise
 
 
@@ -134,8 +178,7 @@ async def _tunnel(raw: socket.socket, proxy: URL, host: str, port: int) -> None:
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
     if proxy.user is not None:
-        pair = f"{proxy.user}:{proxy.password or ''}".encode()
-        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(pair).decode()}")
+        lines.append(f"Proxy-Authorization: {basic(proxy.user, proxy.password or '')}")
     answer = b""
     try:
         await loop.sock_sendall(raw, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
