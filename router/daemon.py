@@ -36,8 +36,8 @@ from router.delivery import By, Intake, Limits, Publisher, Reporting, Topics, Wi
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
 from router.events import DecodeConfig
-from router.ledger import KINDS as LEDGERS
 from router.ledger import Ledger, LedgerDown, Stats
+from router.opening import open_ledger
 from router.own_topics import OwnTopic, ensure_own_topics, own_topics
 from router.planning import Ruleset
 from router.problems import ConfigError, Problem
@@ -132,30 +132,37 @@ class Daemon:
         if problems:
             raise ConfigError(problems)
         try:
-            async with self._opened():
-                async with anyio.create_task_group() as tasks:
-                    await self._start(tasks)
-                    task_status.started()
-                    await self._until_stopped()
-                    await self._shut_down()
-                    tasks.cancel_scope.cancel()
+            async with AsyncExitStack() as stack:
+                ledger = await open_ledger(
+                    self.project.ledger,
+                    stack,
+                    owner=_owner(),
+                    clock=self._clock,
+                    stopping=self._stopping,
+                )
+                if ledger is not None:
+                    await self._work(ledger, task_status)
         finally:
             self.stopped.set()
+
+    async def _work(self, ledger: Ledger, task_status: TaskStatus[None]) -> None:
+        async with self._opened(ledger), anyio.create_task_group() as tasks:
+            await self._start(tasks)
+            task_status.started()
+            await self._until_stopped()
+            await self._shut_down()
+            tasks.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Shuts down within the grace period."""
         self._stopping.set()
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[None]:
-        """Everything with a lifetime, built from the outside in."""
+    async def _opened(self, ledger: Ledger) -> AsyncGenerator[None]:
+        """Everything else with a lifetime, built from the outside in."""
         project, clock = self.project, self._clock
         rules = _rules(project)
         async with AsyncExitStack() as stack:
-            ledger_kind = LEDGERS.load(project.ledger.type)
-            opened: Ledger = await stack.enter_async_context(
-                ledger_kind.open(project.ledger, owner=_owner(), clock=clock)
-            )
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
             reporting: Reporting | None = await stack.enter_async_context(open_feedback(project))
             directory = DIRECTORIES.load(project.directory.type)
@@ -164,7 +171,7 @@ class Daemon:
             )
             self.worker = Worker(
                 rules,
-                opened,
+                ledger,
                 profiles,
                 publisher,
                 _limits(project),

@@ -74,7 +74,8 @@ async def postgres(folder: Path, port: int | None = None) -> AsyncGenerator[Serv
         "ssl": "on",
         "ssl_cert_file": tls.server_file,
         "ssl_key_file": tls.server_file,
-        "max_connections": 50,
+        # Every replica of every case that runs at the same time may open all of its connections.
+        "max_connections": 300,
     }
     settings = [f"--{name}={value}" for name, value in options.items()]
     command = [*_as_server(), program("postgres"), "-D", data, *settings]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+import asyncpg
 import pytest
 
 from tests.brokers import Broker
 from tests.chaos.replicas import SCENARIOS
 from tests.chaos.running import Result, cases, results_of
-from tests.servers import Server
+from tests.servers import PASSWORD, Server
+from tests.system.processes import eventually
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 
@@ -46,3 +48,20 @@ def test_replicas_lose_nothing_and_every_repeat_is_counted_and_has_a_reason(
     if result.skipped:
         pytest.skip(result.skipped)
     assert result.failure == ""
+
+
+@pytest.mark.anyio
+async def test_replicas_leave_no_connection_behind(
+    results: Mapping[str, Result], postgres_server: Server
+) -> None:
+    assert results
+    administrator = await asyncpg.connect(postgres_server.url, password=PASSWORD)
+
+    async def are_gone() -> bool:
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'router'"
+        return not await administrator.fetchval(sessions)
+
+    try:
+        await eventually(are_gone, "no session of a replica")
+    finally:
+        await administrator.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,12 +12,10 @@ import anyio
 import asyncpg
 
 from router.ledger._contract import LedgerDown
+from router.ledger._postgres.pool import Connection, Pool
 from router.problems import ConfigError, Problem
 
 log = logging.getLogger(__name__)
-
-Connection: TypeAlias = Any
-"""A connection of asyncpg, or what its pool gives in its place."""
 
 Time: TypeAlias = Callable[[], float]
 
@@ -98,7 +95,7 @@ class Connections:
         time: In place of the server's clock.
     """
 
-    def __init__(self, pool: Any, time: Time | None) -> None:
+    def __init__(self, pool: Pool, time: Time | None) -> None:
         self._pool = pool
         self._time = time
 
@@ -115,7 +112,7 @@ class Connections:
             LedgerDown: the server can't be reached, or not used.
         """
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.connection() as connection:
                 try:
                     # What was asked is brought to its end, which is not far: a statement that is
                     # cut off costs its connection, and nobody knows what became of it.
@@ -152,15 +149,6 @@ class Connections:
                 log.debug("a statement is repeated: %s", error)
         raise LedgerDown("other replicas keep getting in the way")
 
-    async def close(self, timeout_s: float) -> None:
-        """Ends all connections, by force after ``timeout_s``."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._pool.close()
-        except Exception as error:
-            log.debug("connections were cut: %s", error)
-            self._pool.terminate()
-
 
 ATTEMPTS: Final = 20
 """Transactions that met another replica's are tried so often; each time, the other one got on."""
@@ -176,21 +164,17 @@ async def connections(
         LedgerDown: the server can't be reached.
         ConfigError: E309, it refuses the user, the password or the database.
     """
+    options = server.connect_options()
+    pool = Pool(lambda: asyncpg.connect(**options), most)
     try:
-        pool = await asyncpg.create_pool(
-            **server.connect_options(), min_size=1, max_size=most, reset=_keep_as_it_is
-        )
-    except Exception as error:
-        raise refused(error) from error
-    opened = Connections(pool, time)
-    try:
-        yield opened
+        try:
+            async with pool.connection():
+                pass
+        except Exception as error:
+            raise refused(error) from error
+        yield Connections(pool, time)
     finally:
-        await opened.close(server.statement_timeout_s)
-
-
-async def _keep_as_it_is(connection: Connection) -> None:
-    """Nothing that a statement here does outlives its transaction."""
+        await pool.close(server.statement_timeout_s)
 
 
 def refused(error: Exception) -> Exception:

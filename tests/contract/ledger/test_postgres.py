@@ -12,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from router.clock import SystemClock
-from router.ledger import LedgerDown, Settle, Settled, State
+from router.ledger import Granted, LedgerDown, Settle, Settled, State
 from router.ledger._tls import LedgerTls
 from router.ledger.postgres import PostgresConfig, open_postgres
 from router.problems import ConfigError
 from router.testing.ledgers import LEASE, delivery, key, outcome, scheduled, waiting
 from router.values import Secret
+from tests.contract.ledger.scarce import scarce_store, take_connection
 from tests.contract.ledger.stores import PostgresStore
 from tests.servers import PASSWORD, USER, Server, fresh_name
 
@@ -112,6 +113,33 @@ async def test_cut_connections_are_made_anew(store: PostgresStore, postgres_serv
                 except LedgerDown:
                     continue
         assert answer == [Settled.SAME]
+
+
+async def test_a_pool_that_can_not_grow_uses_what_it_has(
+    postgres_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scarce_store(postgres_server, most=2) as store, store.open() as ledger:
+        answers: list[object] = []
+
+        async def claim(n: int) -> None:
+            answers.extend(await ledger.claim([delivery(n)], LEASE))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for n in range(30):
+                    tasks.start_soon(claim, n)
+        assert answers == [Granted(1)] * 30
+    assert "no more connections" in caplog.text
+    assert "of 8" in caplog.text
+
+
+async def test_without_any_connection_the_ledger_is_down(postgres_server: Server) -> None:
+    async with scarce_store(postgres_server, most=1) as store:
+        taken = await take_connection(store)
+        with pytest.raises(LedgerDown, match="too many connections"):
+            async with store.open():
+                pass
+        await taken.close()
 
 
 async def figures(server: Server, schema: str) -> Any:
