@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ONCE ?=
 # Each process starts brokers and databases of its own; a file's tests share theirs.
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+AT_ONCE := -n auto --maxprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kafka test-ledgers lint types bench chaos fuzz docs lock clean
@@ -35,7 +35,7 @@ test: $(VENV)/.dev ## Run the tests, on the embedded broker
 	$(BIN)/python -m pytest $(AT_ONCE) $(ARGS)
 
 test-kafka: $(VENV)/.dev ## Run the broker-facing tests on Apache Kafka (Java 17+ and Maven, or ROUTER_TEST_KAFKA)
-	ROUTER_TEST_BROKERS=apache $(BIN)/python -m pytest -m "kafka or kill" $(ARGS)
+	ROUTER_TEST_BROKERS=apache $(BIN)/python -m pytest $(AT_ONCE) -m "kafka or kill" $(ARGS)
 
 test-ledgers: $(VENV)/.dev ## Run the worker's tests on PostgreSQL and Redis, where they are installed
 	ROUTER_TEST_LEDGERS=postgres,redis $(BIN)/python -m pytest tests/contract/delivery $(ARGS)
