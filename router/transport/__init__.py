@@ -22,7 +22,7 @@ def open_client(options: HttpOptions) -> AbstractAsyncContextManager[HttpClient]
     Raises:
         OSError: the CA file can't be read or holds no certificate.
     """
-    from router.transport import client
+    from router.transport.http1 import client
 
     return client.open_client(options)
 

@@ -36,9 +36,10 @@ ARROWS: dict[str, set[str]] = {
     "sandbox": LEAVES | {"messages"},
 }
 
-# The sandbox serves with aiohttp; it must not share the transport's client.
+# The sandbox serves with aiohttp; it must not share the transport's HTTP.
 ASYNCIO_ONLY = {
-    "aiohttp": {"transport", "sandbox"},
+    "aiohttp": {"sandbox"},
+    "httptools": {"transport"},
     "aiokafka": {"kafka"},
     "asyncpg": {"ledger"},
     "redis": {"ledger"},

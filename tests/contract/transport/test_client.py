@@ -13,6 +13,7 @@ import pytest
 
 from router.transport import (
     AnswerLost,
+    HttpClient,
     HttpOptions,
     HttpRequest,
     HttpResponse,
@@ -121,6 +122,120 @@ class TestAnswers:
         async with http() as server:
             response = await send(post(server.port))
         assert response.status == 200
+
+
+class TestFraming:
+    """Where an answer ends, and what may come after it on its connection."""
+
+    async def twice(self, *answers: bytes, method: str = "POST") -> tuple[HttpResponse, int]:
+        """The first answer, and how many connections two requests took."""
+        async with http(*answers, OK) as server:
+            url = f"http://127.0.0.1:{server.port}/"
+            async with open_client(HttpOptions()) as client:
+                first = await client.send(HttpRequest(method, url, body=b"1"))
+                second = await client.send(HttpRequest("POST", url, body=b"2"))
+        assert (second.status, second.body) == (200, b"ok")
+        return first, server.connections
+
+    async def lost(self, data: bytes) -> str:
+        async with http(data) as server:
+            with pytest.raises(AnswerLost) as caught:
+                await send(post(server.port))
+        return caught.value.reason.code
+
+    async def test_chunks_are_put_together_and_trailers_left(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Thing: a\r\n\r\n"
+        body = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Thing: b\r\n\r\n"
+        first, connections = await self.twice(head + body)
+        assert (first.body, first.truncated) == (b"abcde", False)
+        assert first.headers["x-thing"] == "a"
+        assert connections == 1
+
+    async def test_an_answer_without_a_length_goes_on_to_the_end(self) -> None:
+        async with http(b"HTTP/1.1 200 OK\r\n\r\nall of it", keep_alive=False) as server:
+            response = await send(post(server.port))
+        assert (response.body, response.truncated) == (b"all of it", False)
+
+    async def test_chunks_that_break_off_are_cut(self) -> None:
+        data = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"
+        async with http(data, keep_alive=False) as server:
+            response = await send(post(server.port))
+        assert (response.status, response.body, response.truncated) == (200, b"ab", True)
+
+    async def test_broken_chunks_are_cut(self) -> None:
+        data = b"HTTP/1.1 503 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\nzz\r\n"
+        first, connections = await self.twice(data)
+        assert (first.status, first.body, first.truncated) == (503, b"ab", True)
+        assert connections == 2
+
+    async def test_what_comes_before_the_answer_is_not_it(self) -> None:
+        early = b"HTTP/1.1 103 Early Hints\r\nX-Thing: a\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+        first, connections = await self.twice(early + answer(404, b"no"))
+        assert (first.status, first.body) == (404, b"no")
+        assert "x-thing" not in first.headers
+        assert connections == 1
+
+    @pytest.mark.parametrize("status", [204, 304])
+    async def test_some_answers_have_no_body(self, status: int) -> None:
+        first, connections = await self.twice(f"HTTP/1.1 {status} X\r\n\r\n".encode())
+        assert (first.status, first.body, first.truncated) == (status, b"", False)
+        assert connections == 1
+
+    async def test_an_answer_to_head_has_none_either(self) -> None:
+        first, _ = await self.twice(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", method="HEAD")
+        assert (first.status, first.body, first.truncated) == (200, b"", False)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            answer(200, b"ok", Connection="close"),
+            b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            OK + OK,
+            OK + b"junk",
+        ],
+    )
+    async def test_a_connection_that_can_t_be_trusted_is_not_used_again(self, data: bytes) -> None:
+        first, connections = await self.twice(data)
+        assert (first.body, first.truncated, connections) == (b"ok", False, 2)
+
+    async def test_a_second_answer_later_is_nobody_s(self) -> None:
+        async def chatty(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer(OK)
+            await anyio.sleep(0.05)
+            await peer.answer(answer(500))
+            await peer.reader.read()
+
+        async with serve(chatty) as server, open_client(HttpOptions()) as client:
+            for _ in range(2):
+                assert (await client.send(post(server.port))).status == 200
+                await anyio.sleep(0.15)
+        assert server.connections == 2
+
+    async def test_an_answer_before_the_request_is_whole_is_an_answer(self) -> None:
+        async def refusing(peer: Peer) -> None:
+            await peer.reader.readuntil(b"\r\n\r\n")
+            await peer.answer(answer(413))
+            await peer.reader.read()
+
+        big = b"x" * 20_000_000
+        async with serve(refusing) as server, open_client(HttpOptions()) as client:
+            for _ in range(2):
+                assert (await client.send(post(server.port, body=big))).status == 413
+        assert server.connections == 2
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+            b"HTTP/1.1 200 OK\r\nBad Header: 1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\n",
+        ],
+    )
+    async def test_what_is_no_answer(self, data: bytes) -> None:
+        assert await self.lost(data) == "answer_malformed"
 
 
 class TestNotSent:
@@ -393,6 +508,66 @@ async def test_a_cancelled_request_frees_its_connection() -> None:
                 await client.send(post(server.port, "/first"))
             response = await client.send(post(server.port, "/second"))
     assert response.status == 200
+
+
+async def test_a_request_that_is_cancelled_in_line_leaves_it() -> None:
+    release = anyio.Event()
+
+    async def held(peer: Peer) -> None:
+        while await peer.request():
+            await release.wait()
+            await peer.answer(OK)
+
+    async with serve(held) as server, open_client(HttpOptions(connections=1)) as client:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.send, post(server.port, "/1"))
+            await anyio.sleep(0.05)
+            with anyio.move_on_after(0.05):
+                await client.send(post(server.port, "/2"))
+            release.set()
+        assert (await client.send(post(server.port, "/3"))).status == 200
+    assert server.connections == 1
+
+
+async def test_a_request_that_is_cancelled_while_connecting_leaves_its_place() -> None:
+    async with full_backlog() as port, http() as server:
+        async with open_client(HttpOptions(connections=1)) as client:
+            with anyio.move_on_after(0.05):
+                await client.send(post(port))
+            assert (await client.send(post(server.port))).status == 200
+
+
+async def test_hosts_share_the_pool() -> None:
+    async with http() as one, http() as other:
+        async with open_client(HttpOptions(connections=1)) as client:
+            for _ in range(2):
+                for server in (one, other):
+                    assert (await client.send(post(server.port))).status == 200
+    assert len(one.requests) == len(other.requests) == 2
+
+
+async def test_closing_the_client_ends_what_is_under_way() -> None:
+    asked = anyio.Event()
+    ends: list[str] = []
+
+    async def silent(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await peer.reader.read()
+
+    async def try_(port: int, client: HttpClient) -> None:
+        try:
+            await client.send(post(port))
+        except (NotSent, AnswerLost) as error:
+            ends.append(type(error).__name__)
+
+    async with serve(silent) as server, anyio.create_task_group() as tasks:
+        async with open_client(HttpOptions(connections=1)) as client:
+            tasks.start_soon(try_, server.port, client)
+            await asked.wait()
+            tasks.start_soon(try_, server.port, client)
+            await anyio.sleep(0.01)
+    assert sorted(ends) == ["AnswerLost", "NotSent"]
 
 
 def full_backlog() -> BacklogServer:
