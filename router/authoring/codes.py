@@ -28,5 +28,7 @@ CODES: Final[dict[str, str]] = {
     "S407": "Real people would be written to from an environment that is not production.",
     "S408": "A source's pattern takes in what the router itself writes.",
     "S409": "A source reads the topic that a sink publishes on.",
+    "S410": "A secret stands in a file as it is.",
+    "S411": "The directory's file of people can't be used.",
 }
 """Every finding is a warning; ``--strict`` makes it count."""

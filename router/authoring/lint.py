@@ -8,11 +8,15 @@ from router.authoring.route_lint import lint_routes
 from router.authoring.sample_lint import lint_by_samples
 from router.authoring.section_lint import lint_sections
 from router.config import Loaded
+from router.config.redaction import redact
+from router.config.sections import secrets_of
 from router.problems import Problem, sort_problems
 
 
 def lint(loaded: Loaded, *, is_run: bool = True) -> list[Problem]:
     """The findings about one environment, sorted by place; none while it has errors.
+
+    Secrets that stand in the files are masked in the lines that findings show.
 
     Args:
         is_run: False for a base that only runs with an overlay: what its overlays decide
@@ -28,4 +32,5 @@ def lint(loaded: Loaded, *, is_run: bool = True) -> list[Problem]:
         *lint_policies(project),
         *lint_sections(loaded, project, is_run=is_run),
     ]
-    return sort_problems(found)
+    document = loaded.document
+    return redact(sort_problems(found), list(secrets_of(document, document)) if document else ())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from router.authoring.route_lint import warning
 from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
+from router.config.sections import secrets_of
+from router.directories.file import FileDirectoryConfig, PeopleError, read_people
 from router.planning import Divert, TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
@@ -25,6 +28,8 @@ def lint_sections(loaded: Loaded, project: Project, *, is_run: bool) -> Iterator
     yield from _loops(loaded, project)
     yield from _unsigned(loaded, project)
     yield from _admin(loaded, project)
+    yield from _open_secrets(loaded)
+    yield from _people(loaded, project)
     if is_run:
         yield from _plain_text_mail(loaded, project)
         yield from _ledger(loaded, project)
@@ -161,3 +166,40 @@ def _admin(loaded: Loaded, project: Project) -> Iterator[Problem]:
     for problem in check_admin(project.admin):
         key = "probes" if problem.message.startswith("admin.probes") else "listen"
         yield replace(problem, at=_place(loaded, "admin", key))
+
+
+def _open_secrets(loaded: Loaded) -> Iterator[Problem]:
+    """Secrets that whoever may read the files can read."""
+    document = loaded.document
+    if document is None:
+        return
+    for node in secrets_of(document, document):
+        if isinstance(node.value, str):
+            message = "this secret can be read in the file; write !env NAME or !file PATH"
+            yield warning("S410", message, node.at)
+
+
+def _people(loaded: Loaded, project: Project) -> Iterator[Problem]:
+    """A file of people that would keep everybody waiting.
+
+    One that is missing may be put in place where the router runs: it counts only where its folder
+    is here.
+    """
+    config = project.directory
+    if not isinstance(config, FileDirectoryConfig):
+        return
+    path = Path(config.path)
+    if not path.parent.is_dir():
+        return
+    try:
+        read_people(path.read_text("utf-8-sig"), path.suffix.lower())
+    except PeopleError as error:
+        trouble = str(error)
+    except UnicodeDecodeError as error:
+        trouble = f"it is not UTF-8 at byte {error.start}"
+    except OSError as error:
+        trouble = f"it can't be read: {error.strerror or error}"
+    else:
+        return
+    message = f"{path.name}: {trouble}; until it is mended, everybody's messages wait"
+    yield warning("S411", message, _place(loaded, "directory", "path"))

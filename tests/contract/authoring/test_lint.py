@@ -207,6 +207,30 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         'sink "out" publishes on orders, which source "main" reads: each record comes back as an'
         " event, and may go round for ever",
     ),
+    "a password that anybody can read": (
+        router(
+            (
+                "sinks:",
+                "sinks:\n      relay: {type: smtp, host: h.example, from: a@example.com,"
+                " username: u, password: in-the-file}",
+            )
+        ),
+        "S410",
+        "this secret can be read in the file; write !env NAME or !file PATH",
+    ),
+    "a file of people with a mistake": (
+        {"more": {"config/people.yaml": "u1: {nmae: Ann, email: ann@example.com}\n"}},
+        "S411",
+        'people.yaml: person 1: unknown field "nmae". Did you mean "name"? Fields: attributes,'
+        " devices, email, endpoints, id, locale, max, name, preferences, telegram, tenant,"
+        " timezone; until it is mended, everybody's messages wait",
+    ),
+    "a file of people that is not there": (
+        router(("people.yaml", "persons.yaml")),
+        "S411",
+        "persons.yaml: it can't be read: No such file or directory; until it is mended, everybody's"
+        " messages wait",
+    ),
     "a digest that is not told of": (
         routes(("template: note", "template: note\n        policy: {digest: {window: 15m}}")),
         "R309",
@@ -292,10 +316,20 @@ def test_every_code_has_a_case() -> None:
     assert {code for _, code, _ in (CASES | OF_ENVIRONMENTS).values()} == CODES.keys()
 
 
+def test_a_password_is_masked_in_whatever_line_a_finding_shows(tmp_path: Path) -> None:
+    parts, _, _ = CASES["a password that anybody can read"]
+    shown = [
+        problem.render() for problem, _ in check_project(write_project(tmp_path, **parts)).problems
+    ]
+    assert any("password: ***********}" in text for text in shown)
+    assert not any("in-the-file" in text for text in shown)
+
+
 # What must not be found ------------------------------------------------------------------------
 
 
 QUIET: dict[str, dict[str, Any]] = {
+    "people who are where the router runs": router(("people.yaml", "/not/here/people.yaml")),
     "samples of several kinds": {
         "samples": {
             "first": SAMPLE,
