@@ -59,6 +59,7 @@ _HELD_LOOK_S = 1.0
 _SOON_S = 0.05
 _SHORT_S = 2.0
 _SPILL_AFTER_S = 1.0
+_STUCK_S = 0.25
 _SPILL_ON_S = 30.0
 _REST_S = 1.0
 _DOWN_S = 0.5
@@ -138,7 +139,8 @@ class Lane:
         self._queue = Queue()
         self._wake = anyio.Event()
         self._in_hand: Sequence[Job] = ()
-        self._full_since: float | None = None
+        self._crowded_since: float | None = None
+        self._went_at = 0.0
         self._spilling = False
         self._spilled_at = 0.0
         self._is_open = False
@@ -298,7 +300,7 @@ class Lane:
     async def _rest(self, closed: tuple[float, Reason] | None) -> None:
         """Until something comes, or it is time for something that waits."""
         mono = self._clock.monotonic()
-        waits = [_REST_S]
+        waits = [_STUCK_S if self._crowded_since is not None and not self._spilling else _REST_S]
         if (next_at := self._queue.next_at) is not None:
             waits.append(next_at - mono)
         if closed is not None:
@@ -326,6 +328,7 @@ class Lane:
                 await self._keep(job, settlement)
             self._in_hand = ()
         if chosen.go:
+            self._went_at = self._clock.monotonic()
             if is_probe:
                 self.gates.probe()
                 self._count.breaker("half_open")
@@ -547,15 +550,22 @@ class Lane:
     # Holding back -------------------------------------------------------------------------------
 
     def _watch_fullness(self) -> None:
+        """Decides whether to spill: before the lane is full where nothing goes out any more, and
+        once it is full where it has not got down to half for a while. Reading would stop for all
+        lanes otherwise, and others have room."""
         now = self._clock.monotonic()
-        if self.depth < self.capacity:
-            self._full_since = None
-            # What it spilled itself emptied it: the next fill must not stop the others again.
-            if self.depth <= self.capacity // 2 and now - self._spilled_at > _SPILL_ON_S:
-                self._spilling = False
-        elif self._full_since is None:
-            self._full_since = now
-        elif now - self._full_since > _SPILL_AFTER_S and self._others_have_room():
+        is_crowded = self.depth > self.capacity // 2
+        # What it spilled itself emptied it: the next fill must not stop the others again.
+        if not is_crowded and now - self._spilled_at > _SPILL_ON_S:
+            self._spilling = False
+        if not is_crowded or not self._others_have_room():
+            self._crowded_since = None
+            return
+        if self._crowded_since is None:
+            self._crowded_since = now
+        is_stuck = now - max(self._crowded_since, self._went_at) >= _STUCK_S
+        is_slow = self.is_full and now - self._crowded_since >= _SPILL_AFTER_S
+        if is_stuck or is_slow:
             self._spilling = True
 
     async def _hold_back(self, until: float, reason: Reason) -> int:
