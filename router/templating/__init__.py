@@ -5,8 +5,10 @@ from router.templating.check import check_template
 from router.templating.codes import CODES, RenderError
 from router.templating.environment import Environments
 from router.templating.expressions import Value, compile_expression, compile_value
+from router.templating.files import TemplateFile
+from router.templating.frame_files import Frame, Frames, load_frame
 from router.templating.limits import Limits
-from router.templating.load import TemplateFile, load_template
+from router.templating.load import load_template
 from router.templating.locales import FoundLocale, Locales
 from router.templating.model import Sample, Template
 from router.templating.variables import TYPES, Variable
@@ -19,6 +21,8 @@ __all__ = [
     "Environments",
     "FindFilter",
     "FoundLocale",
+    "Frame",
+    "Frames",
     "Limits",
     "Locales",
     "RenderError",
@@ -31,6 +35,7 @@ __all__ = [
     "check_template",
     "compile_expression",
     "compile_value",
+    "load_frame",
     "load_template",
     "mistake_in_filter",
 ]

@@ -21,6 +21,9 @@ _TEXT = "text"
 Complain = Callable[[str, int, str], None]
 """Called with a code, a template line and a message."""
 
+Visit = Callable[[nodes.Expr, str], nodes.Expr]
+"""Called with a written value and the state it stands in; returns what to put in its place."""
+
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -126,17 +129,13 @@ JSON = Language("outside", scan_json, _json_mistake)
 
 
 class Walker:
-    """Follows the state of a language through a template's tree.
-
-    ``visit`` is called for each written value with the state it stands in and returns the
-    expression to put in its place.
-    """
+    """Follows the state of a language through a template's tree."""
 
     def __init__(
         self,
         language: Language,
         complain: Complain,
-        visit: Callable[[nodes.Expr, str], nodes.Expr] | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self._language = language
         self._complain = complain

@@ -18,7 +18,7 @@ Complain = Callable[[str, int, str, str], None]
 
 MAX_OPERANDS = 200
 RESERVED = frozenset(
-    {"event", "data", "recipient", "route", "locale", "t", "now", "unsubscribe_url"}
+    {"brand", "event", "data", "recipient", "route", "locale", "t", "now", "unsubscribe_url"}
 )
 """Names that loops and ``set`` may not shadow."""
 _FORBIDDEN: Mapping[type[nodes.Node], str] = {

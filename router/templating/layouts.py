@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import orjson
-from css_inline import CSSInliner, InlineError
 from markupsafe import escape
 
 from router.messages import Button, ChatMessage, EmailMessage, Request
 from router.templating.codes import RenderError
+from router.templating.frames import Body
 from router.templating.layout_fields import (
     Bounds,
     ButtonPieces,
@@ -23,7 +23,7 @@ from router.templating.layout_fields import (
     render_button,
     render_flag,
 )
-from router.templating.markup import check_addresses, check_chat, check_chat_link, visible_length
+from router.templating.markup import check_chat, check_chat_link, visible_length
 from router.templating.overflow import Overflow, cut_markup, split_markup
 from router.templating.pieces import Piece
 from router.templating.plain_text import text_of
@@ -38,25 +38,16 @@ MAX_PARTS = 10
 MIN_SPLIT = 32
 """No channel's parts are shorter than this."""
 
-_INLINER = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-
 
 @dataclass(frozen=True, slots=True)
 class EmailLayout:
-    """``email.html`` or ``email.mjml``, and ``email.txt``: at least one of the two.
-
-    Attributes:
-        has_styles: Its HTML has a style sheet to inline.
-        has_free_addresses: A value decides where a link of it goes, scheme and all.
-    """
+    """``email.html`` or ``email.mjml``, and ``email.txt``: at least one of the two."""
 
     subject: Piece
-    html: Piece | None
+    html: Body | None
     text: Piece | None
     preheader: Piece | None = None
     reply_to: Piece | None = None
-    has_styles: bool = False
-    has_free_addresses: bool = False
     bounds: Bounds = field(default_factory=Bounds)
 
     def render(self, rendering: Rendering, locale: str) -> EmailMessage:
@@ -70,29 +61,17 @@ class EmailLayout:
             raise RenderError("T167", "the subject is empty", self.subject.snippet.start)
         limit = self.bounds.max_subject
         subject = fitted("the subject", subject, limit, self.bounds, self.subject)
-        source = self._html(rendering) if self.html else None
+        source = self.html.render(rendering) if self.html else None
         text = self.text.render(rendering) if self.text else text_of(source or "")
-        html = self._finished(source, rendering) if source is not None else None
+        html = self._finished(self.html, source, rendering) if self.html and source else source
         return EmailMessage(
             subject, html, text.strip() + "\n", self._reply_address(rendering), locale
         )
 
-    def _html(self, rendering: Rendering) -> str:
-        assert self.html is not None
-        html = self.html.render(rendering)
-        return placed(self.html, check_addresses, html) if self.has_free_addresses else html
-
-    def _finished(self, html: str, rendering: Rendering) -> str:
+    def _finished(self, body: Body, html: str, rendering: Rendering) -> str:
         if self.preheader:
             html = with_preheader(html, one_line(self.preheader.render(rendering)))
-        if not self.has_styles:
-            return html
-        assert self.html is not None
-        try:
-            return _INLINER.inline(html)
-        except InlineError:
-            at = self.html.snippet.start
-            raise RenderError("T167", "the mail's CSS can't be inlined", at) from None
+        return body.inlined(html)
 
     def _reply_address(self, rendering: Rendering) -> str | None:
         if self.reply_to is None:
@@ -104,7 +83,8 @@ class EmailLayout:
         return address or None
 
     def pieces(self) -> Iterator[Piece]:
-        parts = (self.subject, self.preheader, self.reply_to, self.html, self.text)
+        written = self.html.written if self.html else ()
+        parts = (self.subject, self.preheader, self.reply_to, *written, self.text)
         return (piece for piece in parts if piece)
 
 
@@ -225,7 +205,7 @@ class WebhookLayout:
 Layout: TypeAlias = EmailLayout | ChatLayout | PushLayout | WebhookLayout
 
 FRONT_MATTER: Mapping[str, tuple[str, ...]] = {
-    "email": ("subject", "preheader", "reply_to"),
+    "email": ("subject", "preheader", "reply_to", "frame"),
     "push": ("title", *OPTIONS, "actions"),
     "chat": ("buttons", "link_preview", "silent"),
     "webhook": (),

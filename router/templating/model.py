@@ -56,6 +56,8 @@ class Template:
         layouts: By channel, then locale; the empty locale is the general one.
         catalogues: Texts by locale; empty if the template has none.
         names: Names that any of its parts reads.
+        brand: Values of ``brand`` that it reads, each with the place that does.
+        tenants: What tenants have of it that differs, by tenant.
     """
 
     name: str
@@ -69,11 +71,17 @@ class Template:
     layouts: Mapping[str, Mapping[str, Layout]] = field(repr=False)
     catalogues: Mapping[str, Catalogue] = field(repr=False)
     names: frozenset[str] = field(repr=False)
+    brand: Mapping[str, Position] = field(default_factory=dict[str, Position], repr=False)
+    tenants: Mapping[str, Template] = field(default_factory=dict[str, "Template"], repr=False)
     limits: Limits = field(default=LIMITS, repr=False)
 
     @property
     def channels(self) -> frozenset[str]:
         return frozenset(self.layouts)
+
+    def of_tenant(self, name: str) -> Template:
+        """It as a tenant has it: itself, where nothing differs."""
+        return self.tenants.get(name, self)
 
     def locale_for(self, recipient_locale: str | None) -> FoundLocale:
         """The locale whose words a recipient gets: exact, language, fallbacks, default."""
@@ -155,9 +163,9 @@ class Template:
 
     def uses_unsubscribe_url(self) -> bool:
         """Whether a mail of it shows the unsubscribe address in its body."""
-        mails = self.layouts.get("email", {}).values()
-        bodies = (m.html or m.text for m in mails if isinstance(m, EmailLayout))
-        return any(body and "unsubscribe_url" in body.names for body in bodies)
+        mails = (m for m in self.layouts.get("email", {}).values() if isinstance(m, EmailLayout))
+        parts = (mail.html.written if mail.html else (mail.text,) for mail in mails)
+        return any(p and "unsubscribe_url" in p.names for pieces in parts for p in pieces)
 
 
 def example_view(variables: Mapping[str, Any]) -> View:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from router.problems import Problems, did_you_mean, nearest
 from router.templating import escaping
-from router.templating.environment import BUILT_IN, Environments
+from router.templating.bodies import body_of_html, body_of_mjml
+from router.templating.environment import Environments
+from router.templating.files import LayoutFile, LocaleFiles
+from router.templating.frame_files import FRAME, Frames, NoFrame, frame_of
+from router.templating.frames import Body
 from router.templating.layout_fields import Bounds, ButtonPieces
 from router.templating.layouts import (
     FRONT_MATTER,
@@ -17,33 +21,25 @@ from router.templating.layouts import (
     Layout,
     WebhookLayout,
 )
-from router.templating.markup import TAGS, has_free_addresses, unknown_tags
-from router.templating.mjml import compile_mjml
+from router.templating.markup import TAGS, unknown_tags
 from router.templating.pieces import Piece, compile_text
 from router.templating.push import DATA, OPTIONS, PushLayout, check_options
 from router.templating.snippets import Field, Snippet
 
-_STYLES = re.compile(r"<style\b", re.IGNORECASE)
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutFile:
-    """One layout file, read but not compiled.
+class Surroundings:
+    """What layouts are compiled with, beside their files.
 
     Attributes:
-        path: Inside the folder.
-        kind: ``html``, ``mjml``, ``txt`` or ``json``.
+        tenant: Whose they are; empty: everybody's.
     """
 
-    path: str
-    kind: str
-    fields: Mapping[str, Field]
-    body: Snippet
-
-
-LocaleFiles = Mapping[str, LayoutFile]
-"""File kind to file, of one channel and one locale."""
+    environments: Environments
+    frames: Frames
+    tenant: str = ""
 
 
 def compile_layout(
@@ -52,14 +48,14 @@ def compile_layout(
     general: LocaleFiles,
     bounds: Bounds,
     problems: Problems,
-    environments: Environments = BUILT_IN,
+    surroundings: Surroundings,
 ) -> Layout | None:
     """The layout of one locale; front matter it lacks is the general one's."""
     fields = _front_matter(channel, files, general, problems)
-    compiler = _Compiler(fields, problems, next(iter(files.values())), environments)
+    compiler = _Compiler(fields, problems, next(iter(files.values())), surroundings)
     match channel:
         case "email":
-            return compiler.email(files or general, bounds)
+            return compiler.email(files, bounds)
         case "chat":
             return compiler.chat(files["html"], bounds)
         case "push":
@@ -96,7 +92,11 @@ class _Compiler:
     fields: Mapping[str, Field]
     problems: Problems
     first: LayoutFile
-    environments: Environments
+    surroundings: Surroundings
+
+    @property
+    def environments(self) -> Environments:
+        return self.surroundings.environments
 
     def compile(self, snippet: Snippet, language: escaping.Language | None = None) -> Piece | None:
         return compile_text(snippet, self.problems, language, self.environments)
@@ -105,27 +105,30 @@ class _Compiler:
         subject = self._required("subject")
         html = self._html(files)
         text = self.compile(files["txt"].body) if "txt" in files else None
-        if subject is None or (html is None and text is None):
+        if subject is None or (html is None and text is None) or (html is None and len(files) > 1):
             return None
         return EmailLayout(
-            subject,
-            html,
-            text,
-            self._optional("preheader"),
-            self._optional("reply_to"),
-            has_styles=bool(html and _STYLES.search(html.snippet.text)),
-            has_free_addresses=bool(html and has_free_addresses(html.snippet.text)),
-            bounds=bounds,
+            subject, html, text, self._optional("preheader"), self._optional("reply_to"), bounds
         )
 
-    def _html(self, files: LocaleFiles) -> Piece | None:
-        if "mjml" in files:
-            body = compile_mjml(files["mjml"].body, self.problems)
-        else:
-            body = files["html"].body if "html" in files else None
-        if body is None:
+    def _html(self, files: LocaleFiles) -> Body | None:
+        file = files.get("mjml") or files.get("html")
+        if file is None:
             return None
-        return self.compile(body, escaping.HTML)
+        try:
+            frame = frame_of(
+                self.fields.get(FRAME),
+                file.body,
+                file.kind,
+                self.surroundings.frames,
+                self.surroundings.tenant,
+                self.problems,
+            )
+        except NoFrame:
+            return None
+        if file.kind == "mjml":
+            return body_of_mjml(file.body, frame, self.problems, self.environments)
+        return body_of_html(file.body, frame, self.problems, self.environments)
 
     def chat(self, file: LayoutFile, bounds: Bounds) -> ChatLayout | None:
         text = file.body.text

@@ -174,23 +174,35 @@ class _Compiler:
         self, tree: nodes.Template, language: escaping.Language | None = None
     ) -> Piece | None:
         """The compiled piece, or None after complaints."""
+        visit = _write_as_json if language is escaping.JSON else None
+        return self.make(tree) if self.check(tree, language, visit) else None
+
+    def check(
+        self,
+        tree: nodes.Template,
+        language: escaping.Language | None,
+        visit: escaping.Visit | None = None,
+    ) -> bool:
+        """Whether the tree is one that may be compiled; it complains if not."""
+        tree.set_environment(self.env)
+        before = len(self.problems.found)
         try:
-            return self._compile(tree, language)
+            is_json = language is escaping.JSON
+            if guard.check(tree, self.env, self.complain, json=is_json) and language:
+                escaping.Walker(language, self._complain_line, visit).check(tree)
+        except RecursionError:
+            self.complain("T120", 1, None, "nested too deep")
+        return len(self.problems.found) == before
+
+    def make(self, tree: nodes.Template) -> Piece | None:
+        """The piece of a tree that was checked, or None after a complaint."""
+        try:
+            return self._make(tree)
         except RecursionError:
             self.complain("T120", 1, None, "nested too deep")
             return None
 
-    def _compile(self, tree: nodes.Template, language: escaping.Language | None) -> Piece | None:
-        tree.set_environment(self.env)
-        is_json = language is escaping.JSON
-        if not guard.check(tree, self.env, self.complain, json=is_json):
-            return None
-        if language:
-            before = len(self.problems.found)
-            visit = _write_as_json if is_json else None
-            escaping.Walker(language, self._complain_line, visit).check(tree)
-            if len(self.problems.found) > before:
-                return None
+    def _make(self, tree: nodes.Template) -> Piece:
         names = frozenset(meta.find_undeclared_variables(tree))
         guarding = Guarding()
         tree = guarding.visit(tree)
@@ -223,12 +235,45 @@ def compile_text(
     Args:
         language: HTML escapes values, JSON serialises them, None writes them as they are.
     """
-    env = environments.html if language is escaping.HTML else environments.text
+    if language is escaping.HTML:
+        draft = draft_html(snippet, problems, environments)
+        return draft.compile() if draft else None
+    env = environments.text
     if language is None and not re.search(r"\{[{%#]", snippet.text):
         return Piece(snippet, None, snippet.text, frozenset(), Uses())
     compiler = _Compiler(snippet, env, problems)
     tree = compiler.parse(lambda: env.parse(snippet.text))
     return compiler.compile(tree, language) if tree else None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """HTML that was read and checked and is not compiled yet: its fixed text may be changed."""
+
+    tree: nodes.Template
+    _compiler: _Compiler
+
+    def compile(self) -> Piece | None:
+        """The piece, or None after a complaint."""
+        return self._compiler.make(self.tree)
+
+
+def draft_html(
+    snippet: Snippet,
+    problems: Problems,
+    environments: Environments = BUILT_IN,
+    visit: escaping.Visit | None = None,
+) -> Draft | None:
+    """HTML, checked; None if it has errors, which are in ``problems``.
+
+    Args:
+        visit: See :class:`router.templating.escaping.Walker`.
+    """
+    compiler = _Compiler(snippet, environments.html, problems)
+    tree = compiler.parse(lambda: environments.html.parse(snippet.text))
+    if tree is None or not compiler.check(tree, escaping.HTML, visit):
+        return None
+    return Draft(tree, compiler)
 
 
 def compile_native(

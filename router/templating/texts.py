@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from babel import Locale
@@ -90,6 +90,13 @@ class TextFile:
     start: Position
     texts: Mapping[str, Text]
     key_at: Mapping[str, Position]
+
+    def over(self, other: TextFile | None) -> TextFile:
+        """It with the other's texts where it has none."""
+        if other is None:
+            return self
+        texts, key_at = {**other.texts, **self.texts}, {**other.key_at, **self.key_at}
+        return replace(self, texts=texts, key_at=key_at)
 
 
 def compile_file(

@@ -31,6 +31,9 @@ FIELDS: Mapping[str, Collection[str]] = {
 }
 """Names with fixed fields."""
 
+BRAND = "brand"
+"""What templates read of whose message it is."""
+
 VIEW_NAMES = frozenset({"event", "data", "recipient", "item", "route", "now", "digest"})
 
 
@@ -44,6 +47,7 @@ class View:
         now: Seconds since the epoch.
         variables: Values of the route's ``with:``; variables not named there are read from
             the event's data.
+        brand: Values of the tenant whose event it is, or of the project.
     """
 
     event: Event
@@ -52,6 +56,7 @@ class View:
     route: str = ""
     now: float = 0.0
     variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    brand: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, Any])
 
 
 def event_mapping(event: Event) -> dict[str, Any]:
@@ -98,6 +103,8 @@ def context_of(view: View, names: Collection[str]) -> dict[str, Any]:
         context["recipient"] = (
             {name: getattr(recipient, name) for name in RECIPIENT_FIELDS} if recipient else None
         )
+    if BRAND in names:
+        context[BRAND] = view.brand
     if "digest" in names:
         collected = view.event.collected
         context["digest"] = digest_mapping(view, collected) if collected else None
