@@ -26,6 +26,22 @@ def exposed_metrics() -> set[str]:
     return set(NAME.findall(metrics.render().decode()))
 
 
+def exposed_families() -> set[str]:
+    """The names of whole families, as their help lines have them."""
+    metrics = Metrics("0")
+    metrics.route("route").sink("sink").planned()
+    return set(re.findall(r"^# HELP (router_\w+)", metrics.render().decode(), re.MULTILINE))
+
+
+def present_from_the_start() -> set[str]:
+    """The counters that are 0 before anything happens, once their topic, route or sink is known."""
+    metrics = Metrics("0")
+    metrics.topic("source", "topic")
+    metrics.route("route")
+    metrics.sink("sink")
+    return set(re.findall(r"^(router_\w+)", metrics.render().decode(), re.MULTILINE))
+
+
 def manifests() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for file in sorted(KUBERNETES.glob("*.yaml")):
@@ -47,6 +63,19 @@ def test_every_alert_is_about_metrics_that_are_exposed() -> None:
 
 def test_every_metric_that_is_explained_is_exposed() -> None:
     assert set(NAME.findall(METRICS_PAGE.read_text("utf-8"))) - exposed_metrics() == set()
+
+
+def test_every_metric_is_explained() -> None:
+    table = METRICS_PAGE.read_text("utf-8").partition("## Every metric")[2]
+    assert set(re.findall(r"^\| `(router_\w+)` \|", table, re.MULTILINE)) == exposed_families()
+
+
+def test_alerts_on_counters_see_their_first_count() -> None:
+    rules = [rule for g in yaml.safe_load(RULES.read_text())["groups"] for rule in g["rules"]]
+    for rule in rules:
+        for name in re.findall(r"increase\((router_\w+)", rule["expr"]):
+            is_seen = name in present_from_the_start() or f"unless {name}" in rule["expr"]
+            assert is_seen, f"{rule['alert']}: increase() misses the first {name}"
 
 
 def test_every_alert_is_explained() -> None:
