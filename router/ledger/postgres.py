@@ -252,7 +252,8 @@ async def open_postgres(
     """
     server = _server(config)
     async with connections(server, most=config.connections, time=time) as opened:
-        ledger = PostgresLedger(opened, await schema.migrate(opened, server), owner)
+        opened.uuid = await schema.migrate(opened, server)
+        ledger = PostgresLedger(opened, opened.uuid, owner)
         try:
             yield ledger
         finally:

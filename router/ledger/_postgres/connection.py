@@ -44,6 +44,7 @@ _OUTAGES: Final = (
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionRollbackError,
+    asyncpg.UndefinedTableError,
     *REFUSALS,
 )
 AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -93,11 +94,23 @@ class Connections:
 
     Args:
         time: In place of the server's clock.
+
+    Attributes:
+        uuid: Names the store, once it is known; connections to another one are not used.
     """
 
-    def __init__(self, pool: Pool, time: Time | None) -> None:
-        self._pool = pool
+    def __init__(self, server: Server, most: int, time: Time | None) -> None:
+        self.uuid: str | None = None
+        self._options = server.connect_options()
+        self._pool = Pool(self._connect, most)
         self._time = time
+
+    async def _connect(self) -> Connection:
+        connection = await asyncpg.connect(**self._options)
+        if self.uuid is not None and await _name_of_store(connection) != self.uuid:
+            connection.terminate()
+            raise LedgerDown("PostgreSQL: the store was emptied or replaced")
+        return connection
 
     @property
     def now(self) -> float | None:
@@ -149,6 +162,17 @@ class Connections:
                 log.debug("a statement is repeated: %s", error)
         raise LedgerDown("other replicas keep getting in the way")
 
+    async def close(self, timeout_s: float) -> None:
+        """Ends all connections, by force after ``timeout_s``."""
+        await self._pool.close(timeout_s)
+
+
+async def _name_of_store(connection: Connection) -> str | None:
+    try:
+        return await connection.fetchval("SELECT value FROM meta WHERE name = 'uuid'")
+    except asyncpg.UndefinedTableError:
+        return None
+
 
 ATTEMPTS: Final = 20
 """Transactions that met another replica's are tried so often; each time, the other one got on."""
@@ -164,24 +188,23 @@ async def connections(
         LedgerDown: the server can't be reached.
         ConfigError: E309, it refuses the user, the password or the database.
     """
-    options = server.connect_options()
-    pool = Pool(lambda: asyncpg.connect(**options), most)
+    opened = Connections(server, most, time)
     try:
         try:
-            async with pool.connection():
+            async with opened.connection():
                 pass
-        except Exception as error:
-            raise refused(error) from error
-        yield Connections(pool, time)
+        except LedgerDown as error:
+            raise refused(error) or error from error.__cause__
+        yield opened
     finally:
-        await pool.close(server.statement_timeout_s)
+        await opened.close(server.statement_timeout_s)
 
 
-def refused(error: Exception) -> Exception:
-    """What a failed start is told as."""
-    if isinstance(error, REFUSALS):
-        return ConfigError([Problem("E309", f"ledger: the server refuses us: {told(error)}")])
-    return LedgerDown(told(error)) if is_outage(error) else error
+def refused(error: LedgerDown) -> ConfigError | None:
+    """What a failed start is told as where the server is there and does not want us."""
+    if isinstance(error.__cause__, REFUSALS):
+        return ConfigError([Problem("E309", f"ledger: the server refuses us: {error}")])
+    return None
 
 
 def is_outage(error: Exception) -> bool:

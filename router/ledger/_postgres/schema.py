@@ -9,7 +9,7 @@ from typing import Final
 from router.ledger import _postgres
 from router.ledger._contract import LedgerDown
 from router.ledger._postgres.change import SCOPE_LOCKS
-from router.ledger._postgres.connection import REFUSALS, Connections, Server, refused
+from router.ledger._postgres.connection import Connections, Server, refused
 from router.problems import ConfigError, Problem
 
 MIGRATIONS: Final = ("0001.sql", "0002.sql")
@@ -38,9 +38,7 @@ async def migrate(connections: Connections, server: Server) -> str:
         try:
             await _migrate(connections, server)
         except LedgerDown as error:
-            if isinstance(error.__cause__, REFUSALS):
-                raise refused(error.__cause__) from error
-            raise
+            raise refused(error) or error from error.__cause__
     await check(connections, server)
     ((name,),) = await connections.fetch("SELECT value FROM meta WHERE name = 'uuid'")
     return name

@@ -142,6 +142,23 @@ async def test_without_any_connection_the_ledger_is_down(postgres_server: Server
         await taken.close()
 
 
+async def test_a_store_that_was_emptied_or_replaced_is_not_gone_on_with(
+    store: PostgresStore, postgres_server: Server
+) -> None:
+    schema = store.config.schema_name
+    async with store.open() as ledger, administrator(postgres_server, schema) as db:
+        await ledger.claim([delivery(1)], LEASE)
+        await db.execute(f"DROP SCHEMA {schema} CASCADE")
+        with pytest.raises(LedgerDown, match="does not exist"):
+            await ledger.settle([outcome(delivery(1), State.DELIVERED)])
+        with pytest.raises(LedgerDown, match="emptied or replaced"):
+            await ledger.settle([outcome(delivery(1), State.DELIVERED)])
+        async with store.open() as other:
+            assert other.uuid != ledger.uuid
+            with pytest.raises(LedgerDown, match="emptied or replaced"):
+                await ledger.lookup([key(1)])
+
+
 async def figures(server: Server, schema: str) -> Any:
     """What the server counted of the table of deliveries, once its clients are gone."""
     async with administrator(server, schema) as db:
