@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from router.authoring.lint import lint
+from router.authoring.rendered import general_brand
 from router.config import Loaded, Project, TemplateMemo, environments, load_project
 from router.problems import Problem, Severity, sort_problems
 from router.templating import check_template
@@ -68,6 +69,7 @@ class Report:
         counted = [
             _counted(len(project.routes), "route"),
             _counted(len(project.sinks), "sink"),
+            *([_counted(len(project.tenants.named), "tenant")] if project.tenants.named else []),
             _counted(len(project.templates), "template"),
         ]
         spoken = f" × {' '.join(locales)}" if locales else ""
@@ -106,7 +108,15 @@ def check_project(
 def _checked(environment: str | None, loaded: Loaded, *, is_run: bool) -> Checked:
     found = list(loaded.problems)
     if loaded.project is not None:
-        for template in loaded.project.templates.values():
-            found += check_template(template)
+        found += _render_all(loaded.project)
         found += lint(loaded, is_run=is_run)
     return Checked(environment, tuple(sort_problems(found)), loaded.project)
+
+
+def _render_all(project: Project) -> Iterator[Problem]:
+    """Every template with its samples, for everybody and for each tenant that has its own."""
+    tenants = project.tenants
+    for template in project.templates.values():
+        yield from check_template(template, general_brand(tenants))
+        for tenant, own in template.tenants.items():
+            yield from check_template(own, tenants.brand_of(tenant), tenant)

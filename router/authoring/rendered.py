@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ from router.messages import (
     Request,
     message_to_dict,
 )
+from router.planning import BrandValue, Tenants
 from router.templating import RenderError, Template, View
 
 EXAMPLES = "examples"
@@ -28,11 +29,13 @@ class Rendered:
     """One case.
 
     Attributes:
+        tenant: Whose it is; empty: everybody's.
         locale: Asked for; ``found`` is the one whose words are used.
         result: The message, or why there is none.
     """
 
     template: str
+    tenant: str
     sample: str
     locale: str
     found: str
@@ -44,13 +47,19 @@ class Rendered:
         return isinstance(self.result, RenderError)
 
 
-def sample_views(template: Template) -> dict[str, View]:
+def general_brand(tenants: Tenants) -> Mapping[str, BrandValue]:
+    """The brand that a template is shown with for no tenant in particular: the default one's,
+    else the first one's; the project's own, where there are no tenants."""
+    return tenants.brand_of(tenants.default or next(iter(tenants.named), ""))
+
+
+def sample_views(template: Template, brand: Mapping[str, BrandValue]) -> dict[str, View]:
     """What a template can be shown with, by name: its samples, else its examples."""
     views = {sample.name: sample.view for sample in template.samples}
-    if views:
-        return views
-    found = template.example_views()
-    return {EXAMPLES if n == 1 else f"{EXAMPLES}-{n}": v for n, v in enumerate(found, 1)}
+    if not views:
+        found = template.example_views()
+        views = {EXAMPLES if n == 1 else f"{EXAMPLES}-{n}": v for n, v in enumerate(found, 1)}
+    return {name: replace(view, brand=brand) for name, view in views.items()}
 
 
 def render_cases(
@@ -58,6 +67,7 @@ def render_cases(
     views: Mapping[str, View],
     locales: Sequence[str],
     channels: Collection[str],
+    tenant: str = "",
 ) -> Iterator[Rendered]:
     """Every view in every locale and channel."""
     for name, view in views.items():
@@ -71,7 +81,7 @@ def render_cases(
                     )
                 except RenderError as error:
                     result = error
-                yield Rendered(template.name, name, locale, found, channel, result)
+                yield Rendered(template.name, tenant, name, locale, found, channel, result)
 
 
 def rendered_to_dict(rendered: Rendered) -> dict[str, Any]:
@@ -82,6 +92,7 @@ def rendered_to_dict(rendered: Rendered) -> dict[str, Any]:
         error = {"code": result.code, "text": str(result)}
     return {
         "template": rendered.template,
+        "tenant": rendered.tenant or None,
         "sample": rendered.sample,
         "locale": rendered.locale,
         "found": rendered.found,

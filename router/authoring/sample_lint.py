@@ -20,7 +20,7 @@ from router.routing import (
     literal_text,
     type_name,
 )
-from router.templating import Template, View
+from router.templating import Piece, Template, View
 
 _EQUAL = frozenset({Operator.EQ, Operator.NE, Operator.IN, Operator.NOT_IN})
 _ORDER = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
@@ -142,8 +142,9 @@ def _unseen(template: Template, given: frozenset[str]) -> Iterator[Problem]:
     views = [sample.view for sample in template.samples]
     if not views:
         return
+    read = template.names.union(*(own.names for own in template.tenants.values()))
     for name, variable in template.variables.items():
-        if name in template.names and not any(_has(view, name) for view in views):
+        if name in read and not any(_has(view, name) for view in views):
             message = (
                 f'no sample of "{template.name}" has {name}: what depends on it is never seen;'
                 " add it to a sample"
@@ -161,11 +162,16 @@ def _has(view: View, name: str) -> bool:
 
 def _unseen_fields(template: Template, views: Sequence[View]) -> Iterator[Problem]:
     seen = {key for v in views if isinstance(v.event.data, dict) for key in v.event.data}
-    for made in template.layouts.values():
-        for layout in made.values():
-            for piece in layout.pieces():
-                for name, field, line in piece.uses.fields:
-                    if name == "data" and name in piece.names and field not in seen:
-                        message = f'no sample of "{template.name}" has data.{field}'
-                        at = piece.snippet.position(line, rf"\bdata\.{field}\b")
-                        yield warning("T202", message, at)
+    for piece in dict.fromkeys(_layout_pieces(template)):
+        for name, field, line in piece.uses.fields:
+            if name == "data" and name in piece.names and field not in seen:
+                message = f'no sample of "{template.name}" has data.{field}'
+                yield warning("T202", message, piece.snippet.position(line, rf"\bdata\.{field}\b"))
+
+
+def _layout_pieces(template: Template) -> Iterator[Piece]:
+    """What its layouts are written as, those that tenants have of their own included."""
+    for one in (template, *template.tenants.values()):
+        for made in one.layouts.values():
+            for layout in made.values():
+                yield from layout.pieces()

@@ -11,6 +11,7 @@ import click
 from router.authoring.rendered import (
     Rendered,
     files_of,
+    general_brand,
     render_cases,
     rendered_to_dict,
     sample_views,
@@ -46,6 +47,7 @@ T = TypeVar("T")
 @click.option(
     "--channel", "channels", multiple=True, metavar="NAME", help="email, chat, push or webhook."
 )
+@click.option("--tenant", metavar="NAME", help="As this tenant's people get it.")
 @click.option("--html", is_flag=True, help="Show the HTML of mails instead of their text.")
 @click.option(
     "--out",
@@ -61,6 +63,7 @@ def command(
     samples: tuple[str, ...],
     locales: tuple[str, ...],
     channels: tuple[str, ...],
+    tenant: str | None,
     html: bool,
     out: str | None,
     output: str,
@@ -73,25 +76,30 @@ def command(
     Examples:
       router render payment-failed
       router render templates/payment-failed --sample first --locale ru --channel email --html
+      router render payment-failed --tenant acme
       router render payment-failed --out preview && open preview/payment-failed/first.ru.email.html
     """
     project, _ = read_project(config, environment, read_secrets=False)
     name = Path(template).name if template not in project.templates else template
     chosen = _pick([name], project.templates, "template")[name]
-    views: Mapping[str, View] = sample_views(chosen)
+    brand = general_brand(project.tenants)
+    if tenant is not None:
+        brand = _pick([tenant], project.tenants.named, "tenant")[tenant].brand
+        chosen = chosen.of_tenant(tenant)
+    views: Mapping[str, View] = sample_views(chosen, brand)
     if samples:
         views = _pick(samples, views, "sample")
     if not views:
         raise fail(f'template "{name}" has neither samples nor examples', FOUND_PROBLEMS)
     made = chosen.layouts if not channels else _pick(channels, chosen.layouts, "channel")
     asked: Sequence[str] = locales or chosen.locales.required
-    cases = list(render_cases(chosen, views, asked, made))
+    cases = list(render_cases(chosen, views, asked, made, tenant or ""))
     if output == "json":
         print_json({"cases": [rendered_to_dict(case) for case in cases]})
     elif out is None:
         _show(chosen, cases, html)
     if out is not None:
-        _write(Path(out) / name, cases)
+        _write(Path(out) / name / (f"@{tenant}" if tenant else ""), cases)
     if any(case.failed for case in cases):
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
@@ -108,7 +116,8 @@ def _show(template: Template, cases: Sequence[Rendered], html: bool) -> None:
     notes = {sample.name: sample.note for sample in template.samples}
     for case in cases:
         borrowed = f" (words of {case.found})" if case.found != case.locale else ""
-        title = f"{case.sample} · {case.channel} · {case.locale}{borrowed}"
+        whose = f" · {case.tenant}" if case.tenant else ""
+        title = f"{case.sample} · {case.channel} · {case.locale}{borrowed}{whose}"
         note = notes.get(case.sample, "")
         click.echo(f"{click.style(title, bold=True)}  {dim(note)}".rstrip())
         if isinstance(case.result, RenderError):

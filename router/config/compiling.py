@@ -12,6 +12,8 @@ from router.kinds import Plugins, UnknownKind
 from router.problems import Position, Problems
 from router.templating import (
     Environments,
+    Frame,
+    Frames,
     Limits,
     Template,
     TemplateFile,
@@ -38,10 +40,15 @@ ENVIRONMENTS = Environments.offering(_find_filter)
 
 
 def load_template(
-    name: str, files: Mapping[str, TemplateFile], problems: Problems
+    name: str, files: Mapping[str, TemplateFile], problems: Problems, frames: Frames
 ) -> Template | None:
     """See :func:`router.templating.load_template`."""
-    return templating.load_template(name, files, problems, LIMITS, ENVIRONMENTS)
+    return templating.load_template(name, files, problems, LIMITS, ENVIRONMENTS, frames)
+
+
+def load_frame(name: str, files: Mapping[str, TemplateFile], problems: Problems) -> Frame:
+    """See :func:`router.templating.load_frame`."""
+    return templating.load_frame(name, files, problems, ENVIRONMENTS)
 
 
 def compile_value(value: Any, at: Position, problems: Problems) -> Value:

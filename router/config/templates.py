@@ -6,15 +6,23 @@ from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path
 
-from router.config.compiling import load_template
+from router.config.compiling import load_frame, load_template
 from router.config.contents import Templates
 from router.config.fields import a_kind
 from router.config.files import Files
+from router.config.tenant_checks import check_brand, check_folders
 from router.nodes import Node
+from router.planning import NO_TENANTS, Tenants
 from router.problems import Position, Problem, Problems
-from router.templating import Template, TemplateFile
+from router.templating import Frame, Frames, Template, TemplateFile
 
 DEFAULT_FOLDER = "../templates"
+FRAMES = "_frames"
+"""The folder beside the templates that holds the frames of mails."""
+
+Contents = dict[str, TemplateFile]
+"""A folder's files by their paths inside it."""
+
 _YAML = frozenset({".yaml", ".yml"})
 _TEXTS = frozenset({".txt", ".html", ".mjml", ".json"}) | _YAML
 
@@ -37,7 +45,7 @@ class TemplateSet:
 class TemplateMemo:
     """Templates of earlier loads: compiling them is most of a load's time.
 
-    By folder and content, so that what has changed is compiled anew.
+    By folder and content, that of all frames included, so that what has changed is compiled anew.
     """
 
     known: dict[object, tuple[Template | None, tuple[Problem, ...]]] = field(
@@ -45,33 +53,32 @@ class TemplateMemo:
     )
 
     def load(
-        self, folder: Path, contents: dict[str, TemplateFile], problems: Problems
+        self, folder: Path, contents: Contents, frames: Frames, problems: Problems
     ) -> Template | None:
         """The folder's template, and its problems added to those given."""
         texts = tuple((name, file.text) for name, file in sorted(contents.items()))
-        key = (folder.as_posix(), texts)
+        around = tuple((f.name, *sorted(f.texts.items())) for f in frames.values())
+        key = (folder.as_posix(), texts, around)
         if key not in self.known:
             own = Problems()
-            self.known[key] = load_template(folder.name, contents, own), tuple(own.found)
+            self.known[key] = load_template(folder.name, contents, own, frames), tuple(own.found)
         template, found = self.known[key]
         problems.found += found
         return template
 
 
 def read_templates(
-    document: Node, files: Files, problems: Problems, memo: TemplateMemo
+    document: Node,
+    files: Files,
+    problems: Problems,
+    memo: TemplateMemo,
+    tenants: Tenants = NO_TENANTS,
 ) -> TemplateSet:
     """Every template below the folder that ``templates:`` names."""
-    written = document.get("templates")
-    if written is not None and not isinstance(written.value, str):
-        problems.error("S004", f"templates must be a folder, not {a_kind(written)}", written.at)
+    folder = _folder(document, files, problems)
+    if folder is None:
         return TemplateSet(Templates({}, ()))
-    named = str(written.value) if written else DEFAULT_FOLDER
-    folder = Path(normpath(files.root / named))
-    if not folder.is_dir():
-        if written is not None:
-            problems.error("E009", f"there is no folder {folder.as_posix()}", written.at)
-        return TemplateSet(Templates({}, ()))
+    frames = _read_frames(folder / FRAMES, files, tenants, problems)
     loaded: dict[str, Template] = {}
     names: list[str] = []
     found = TemplateSet(Templates(loaded, names))
@@ -81,19 +88,47 @@ def read_templates(
         described = contents.get("template.yaml")
         if described is not None:
             found.places[path.name] = Position(described.source, 1, 1)
-        template = memo.load(path, contents, problems)
+        check_folders(contents, tenants, problems)
+        template = memo.load(path, contents, frames, problems)
         if template is not None:
+            check_brand(template, tenants, problems)
             loaded[path.name] = template
             found.digests[path.name] = template.digest
     return found
+
+
+def _folder(document: Node, files: Files, problems: Problems) -> Path | None:
+    written = document.get("templates")
+    if written is not None and not isinstance(written.value, str):
+        problems.error("S004", f"templates must be a folder, not {a_kind(written)}", written.at)
+        return None
+    named = str(written.value) if written else DEFAULT_FOLDER
+    folder = Path(normpath(files.root / named))
+    if folder.is_dir():
+        return folder
+    if written is not None:
+        problems.error("E009", f"there is no folder {folder.as_posix()}", written.at)
+    return None
+
+
+def _read_frames(
+    folder: Path, files: Files, tenants: Tenants, problems: Problems
+) -> dict[str, Frame]:
+    frames: dict[str, Frame] = {}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in (path for path in paths if _is_template(path)):
+        contents = _read_folder(path, files)
+        check_folders(contents, tenants, problems)
+        frames[path.name] = load_frame(path.name, contents, problems)
+    return frames
 
 
 def _is_template(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith((".", "_"))
 
 
-def _read_folder(folder: Path, files: Files) -> dict[str, TemplateFile]:
-    contents: dict[str, TemplateFile] = {}
+def _read_folder(folder: Path, files: Files) -> Contents:
+    contents: Contents = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.suffix not in _TEXTS or any(part.startswith(".") for part in name.parts):

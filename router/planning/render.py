@@ -22,6 +22,7 @@ from router.planning.model import (
     TemplateContent,
     TrackContent,
 )
+from router.planning.tenants import NO_TENANTS, Tenants
 from router.problems import Position
 from router.templating import RenderError, Template, View
 from router.values import Secret
@@ -39,11 +40,16 @@ def layout_of(channel: Channel) -> str | None:
     return _LAYOUTS.get(channel)
 
 
-def render(delivery: Delivery, templates: Mapping[str, Template], now: float) -> Message:
+def render(
+    delivery: Delivery,
+    templates: Mapping[str, Template],
+    now: float,
+    tenants: Tenants = NO_TENANTS,
+) -> Message:
     """The message of a delivery.
 
     Args:
-        templates: Those of the configuration that planned the delivery.
+        templates, tenants: Those of the configuration that planned the delivery.
         now: Seconds since the epoch, for templates that show the time.
 
     Raises:
@@ -55,13 +61,14 @@ def render(delivery: Delivery, templates: Mapping[str, Template], now: float) ->
         item=delivery.item,
         route=delivery.route.id,
         now=now,
+        brand=tenants.brand_of(delivery.tenant),
     )
     content = delivery.step.content
     match content:
         case TemplateContent():
             variables = {k: v.evaluate(view) for k, v in content.variables.items()}
             layout = _LAYOUTS[delivery.step.channel]
-            template = templates[content.template]
+            template = templates[content.template].of_tenant(delivery.tenant)
             return template.render(
                 layout, replace(view, variables=variables) if variables else view
             )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from router.events import Event
 from router.messages import Reason
 from router.planning.model import Step
 from router.problems import nearest
 from router.routing import MISSING, Path
-
-BrandValue: TypeAlias = str | int | float | bool
+from router.templating import BrandValue
 
 UNKNOWN_TENANT: Final = "unknown_tenant"
 """Why an event of a tenant that nobody has configured is a dead letter."""
@@ -129,7 +128,7 @@ def _name(said: Any) -> str | None:
 def _shown(name: str) -> str:
     """As text in quotes, in so many characters that a reason stays a line."""
     short = name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
-    return f'"{short}"'
+    return f'"{"".join(c if c.isprintable() else "?" for c in short)}"'
 
 
 def _a_kind(said: Any) -> str:

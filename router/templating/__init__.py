@@ -11,13 +11,15 @@ from router.templating.limits import Limits
 from router.templating.load import load_template
 from router.templating.locales import FoundLocale, Locales
 from router.templating.model import Sample, Template
+from router.templating.pieces import Piece
 from router.templating.variables import TYPES, Variable
-from router.templating.view import VIEW_NAMES, View
+from router.templating.view import VIEW_NAMES, BrandValue, View
 
 __all__ = [
     "CODES",
     "TYPES",
     "VIEW_NAMES",
+    "BrandValue",
     "Environments",
     "FindFilter",
     "FoundLocale",
@@ -25,6 +27,7 @@ __all__ = [
     "Frames",
     "Limits",
     "Locales",
+    "Piece",
     "RenderError",
     "Sample",
     "Template",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from router.problems import Position, Problem, Severity
 from router.templating.codes import RenderError
 from router.templating.model import Template
-from router.templating.view import View
+from router.templating.view import NO_BRAND, BrandValue, View
 
 _UNSUBSCRIBE = "https://example.com/unsubscribe"
 
@@ -20,12 +20,20 @@ class _Case:
     at: Position
 
 
-def check_template(template: Template) -> list[Problem]:
+def check_template(
+    template: Template, brand: Mapping[str, BrandValue] = NO_BRAND, tenant: str = ""
+) -> list[Problem]:
     """Every layout with every sample in every required locale; without samples, the examples.
 
     One mistake of the template is one problem, however many cases meet it.
+
+    Args:
+        brand: What it reads as ``brand``.
+        tenant: Whose it is, where it is a tenant's own.
     """
-    cases = list(_cases(template))
+    cases = [replace(case, view=replace(case.view, brand=brand)) for case in _cases(template)]
+    if not cases and tenant:
+        return []
     if not cases:
         message = f'template "{template.name}" has no sample and no examples: nothing checks it'
         return [Problem("T151", message, template.at, Severity.WARNING)]
@@ -36,7 +44,7 @@ def check_template(template: Template) -> list[Problem]:
                 error = _failure(template, layout, locale, case)
                 if error:
                     key = (layout, error.text, error.position)
-                    found.setdefault(key, _problem(error, layout, locale, case))
+                    found.setdefault(key, _problem(error, layout, locale, case, tenant))
     return list(found.values())
 
 
@@ -59,8 +67,9 @@ def _failure(template: Template, layout: str, locale: str, case: _Case) -> Rende
     return None
 
 
-def _problem(error: RenderError, layout: str, locale: str, case: _Case) -> Problem:
+def _problem(error: RenderError, layout: str, locale: str, case: _Case, tenant: str) -> Problem:
     place = error.position or case.at
     related = ((case.at, case.label),) if place != case.at else ()
-    message = f"{case.label}, {layout}, {locale}: {error.text}"
+    whose = f", tenant {tenant}" if tenant else ""
+    message = f"{case.label}, {layout}, {locale}{whose}: {error.text}"
     return Problem(error.code, message, place, Severity.ERROR, related)

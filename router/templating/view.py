@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from router.events import Collected, Event
@@ -32,7 +33,10 @@ FIELDS: Mapping[str, Collection[str]] = {
 """Names with fixed fields."""
 
 BRAND = "brand"
-"""What templates read of whose message it is."""
+"""What templates read of those who send the message."""
+
+BrandValue = str | int | float | bool
+NO_BRAND: Mapping[str, BrandValue] = MappingProxyType({})
 
 VIEW_NAMES = frozenset({"event", "data", "recipient", "item", "route", "now", "digest"})
 
@@ -56,7 +60,7 @@ class View:
     route: str = ""
     now: float = 0.0
     variables: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    brand: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, Any])
+    brand: Mapping[str, BrandValue] = field(default_factory=dict[str, BrandValue])
 
 
 def event_mapping(event: Event) -> dict[str, Any]:
