@@ -21,7 +21,7 @@ from router.kafka.admin import TopicSpec, ensure_topics
 from router.kafka.connection import KafkaConnection
 from router.kafka.producer import Producer, producer
 from router.problems import ConfigError
-from router.sandbox import Sandbox, embedded_broker, sandbox
+from router.sandbox import Sandbox, embedded_broker, sandbox, variables_of
 from router.sinks.kafka import KafkaSinkConfig
 from router.sources.kafka import KafkaSourceConfig
 
@@ -112,36 +112,10 @@ def _names(people: Mapping[str, Whom]) -> dict[str, dict[str, str]]:
 
 def _variables(bootstrap: str, box: Sandbox, folder: Path) -> dict[str, str]:
     """What the shipped configuration reads from the environment; nothing else is read."""
-    smtp = box.addresses["smtp"].removeprefix("smtp://")
-    host, _, port = smtp.rpartition(":")
-    return {
+    return variables_of(box) | {
         "KAFKA_BOOTSTRAP": bootstrap,
         "KAFKA_GROUP": "router-demo",
         "LEDGER_PATH": str(folder / "ledger.db"),
-        "SANDBOX_CA_FILE": str(box.ca_file),
-        "FCM_URL": box.addresses["fcm"],
-        "FCM_CREDENTIALS_FILE": box.credentials["fcm_credentials_file"],
-        "APNS_URL": box.addresses["apns"],
-        "APNS_SANDBOX_URL": box.addresses["apns-sandbox"],
-        "APNS_TOPIC": box.credentials["apns_topic"],
-        "APNS_KEY_FILE": box.credentials["apns_key_file"],
-        "APNS_KEY_ID": box.credentials["apns_key_id"],
-        "APNS_TEAM_ID": box.credentials["apns_team_id"],
-        "SMTP_HOST": host,
-        "SMTP_PORT": port,
-        "SMTP_PASSWORD": box.credentials["smtp_password"],
-        "TELEGRAM_URL": box.addresses["telegram"],
-        "TELEGRAM_TOKEN": box.credentials["telegram_token"],
-        "MAX_URL": box.addresses["max"],
-        "MAX_TOKEN": box.credentials["max_token"],
-        "MIXPANEL_URL": box.addresses["mixpanel"],
-        "MIXPANEL_TOKEN": box.credentials["mixpanel_token"],
-        "CARROTQUEST_URL": box.addresses["carrotquest"],
-        "CARROTQUEST_TOKEN": box.credentials["carrotquest_token"],
-        "ACCOUNTING_URL": box.addresses["webhook"] + "/invoices",
-        "ACCOUNTING_SECRET": box.credentials["webhook_secret"],
-        "CRM_URL": box.addresses["http"],
-        "CRM_TOKEN": box.credentials["http_bearer"],
         "REPLIES_WINDOW": "1s",
         "ADMIN_LISTEN": "127.0.0.1:0",
         "PROBES_LISTEN": "127.0.0.1:0",

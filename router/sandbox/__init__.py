@@ -17,6 +17,7 @@ from router.sandbox.record import Received, Record, Refused
 from router.sandbox.smtp import SmtpSettings
 from router.sandbox.standalone import run_sandbox
 from router.sandbox.telegram import TelegramSettings
+from router.sandbox.variables import variables_of
 from router.sandbox.webapi import Credentials
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "lost_answer",
     "run_sandbox",
     "sandbox",
+    "variables_of",
 ]

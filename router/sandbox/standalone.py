@@ -8,6 +8,10 @@ from pathlib import Path
 import anyio
 
 from router.sandbox.box import DEFAULT_PORTS, Sandbox, SandboxSettings, sandbox
+from router.sandbox.variables import write_variables
+
+VARIABLES = "env"
+"""The file with variables, in the sandbox's folder."""
 
 
 async def run_sandbox(
@@ -18,7 +22,8 @@ async def run_sandbox(
     """Runs until cancelled; ``say`` gets each line for the terminal.
 
     Args:
-        folder: Where keys and certificates are put; by default they go with the sandbox.
+        folder: Where keys, certificates and a file of environment variables are put; by default
+            there are none of these, and the others go with the sandbox.
 
     Raises:
         OSError: a port is taken, or the folder can't be written.
@@ -27,6 +32,9 @@ async def run_sandbox(
     async with sandbox(SandboxSettings(ports=ports, folder=folder)) as box:
         for line in describe(box):
             say(line)
+        if folder is not None:
+            write_variables(box, folder / VARIABLES)
+            say(f"variables of config/env/dev.yaml: {folder / VARIABLES}")
         await anyio.sleep_forever()
 
 
