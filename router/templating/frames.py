@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from css_inline import CSSInliner, InlineError
 from markupsafe import Markup
@@ -12,7 +12,6 @@ from router.templating.layout_fields import placed
 from router.templating.markup import check_addresses
 from router.templating.pieces import Piece
 from router.templating.rendering import Rendering
-from router.templating.snippets import Snippet
 
 CONTENT = "content"
 """Where a frame reads it, a mail's own HTML stands."""
@@ -26,15 +25,6 @@ class Framed:
 
     content: Piece
     frame: Piece
-    names: frozenset[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = self.content.names | self.frame.names - {CONTENT}
-        object.__setattr__(self, "names", names)
-
-    @property
-    def snippet(self) -> Snippet:
-        return self.content.snippet
 
     def render(self, rendering: Rendering) -> str:
         """The whole.
