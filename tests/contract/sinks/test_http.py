@@ -152,10 +152,12 @@ async def test_answers_are_read_by_rule() -> None:
     assert gone.recipient_gone
 
 
-async def test_a_lost_answer_is_in_doubt() -> None:
+async def test_after_a_lost_answer_a_repeat_is_a_call_with_the_same_key() -> None:
     async with sandbox() as box:
         box.http.faults.plan("/contacts/7/notes", on={1: lost_answer("reset")})
         auth = {"type": "bearer", "token": CLIENT.bearer}
         async with opened("http", base_url=box.addresses["http"], auth=auth) as sink:
-            assert isinstance(await sink.send(NOTE), InDoubt)
-        assert len(box.record) == 1
+            assert isinstance(await sink.send(NOTE, attempt=1), InDoubt)
+            assert isinstance(await sink.send(NOTE, attempt=2), Delivered)
+        first, second = box.record
+    assert first.key == second.key is not None

@@ -101,10 +101,11 @@ async def test_one_connection_carries_many_mails() -> None:
         assert len(box.record) == 5
 
 
-async def test_attempts_of_one_delivery_carry_one_message_id() -> None:
+async def test_after_a_lost_answer_a_repeat_is_the_same_mail_with_the_same_message_id() -> None:
     async with sandbox() as box, opened("smtp", **smtp_options(box)) as sink:
-        await sink.send(MAIL, ANNA, key=7, attempt=1)
-        await sink.send(MAIL, ANNA, key=7, attempt=2)
+        box.smtp.faults.plan(ANNA, on={1: Fault("reset", command=".", after_effect=True)})
+        assert isinstance(await sink.send(MAIL, ANNA, key=7, attempt=1), InDoubt)
+        assert isinstance(await sink.send(MAIL, ANNA, key=7, attempt=2), Delivered)
         first, second = box.record
     assert first.key == second.key
     assert first.raw == second.raw

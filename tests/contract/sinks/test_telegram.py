@@ -148,12 +148,15 @@ async def test_the_real_limit_of_a_chat() -> None:
 
 
 @pytest.mark.parametrize("fault", [lost_answer("reset"), lost_answer("close")])
-async def test_an_answer_lost_after_the_effect_is_in_doubt(fault: Fault) -> None:
+async def test_after_a_lost_answer_a_repeat_shows_the_person_two_messages(fault: Fault) -> None:
     async with telegram() as (box, sink):
         box.telegram.faults.plan("42", on={1: fault})
-        lost = await sink.send(HI, "42")
-        assert len(box.record) == 1
+        lost = await sink.send(HI, "42", attempt=1)
+        again = await sink.send(HI, "42", attempt=2)
+        texts = [entry.text for entry in box.record.of("telegram", "42")]
     assert isinstance(lost, InDoubt)
+    assert isinstance(again, Delivered)
+    assert texts == ["Hi you", "Hi you"]
 
 
 async def test_an_answer_that_takes_too_long_is_in_doubt() -> None:
