@@ -36,6 +36,7 @@ from router.planning.plan import (
     Failure,
     Planned,
     Selected,
+    draft_for,
     plan,
     select,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "delivery_key",
     "derived_key",
     "digest_event",
+    "draft_for",
     "event_payload",
     "family_key",
     "fan_out",

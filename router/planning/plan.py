@@ -94,6 +94,12 @@ def select(route: Route, event: Event) -> Selected:
     return _selected(route, selection, event, items)
 
 
+def draft_for(route: Route, event: Event, recipient: str) -> Draft:
+    """One person as the event names them; one whom it does not name by the id alone."""
+    drafts = (draft for draft in select(route, event).drafts if draft.id == recipient)
+    return next(drafts, Draft(recipient, {}))
+
+
 def _selected(route: Route, selection: Selection, event: Event, items: list[Any]) -> Selected:
     excluded = _excluded(selection, event)
     drafts: dict[str, Draft] = {}
