@@ -9,6 +9,7 @@ from typing import Any
 
 from router.ledger import _rules as rules
 from router.ledger._contract import Kind, Row, State
+from router.ledger._sqlite.claims import Claims, is_plain
 from router.messages import Reason
 
 COLUMNS = (
@@ -23,6 +24,13 @@ _COUNT_OF_COLUMNS = COLUMNS.count(",") + 1
 _INSERT = f"""
     INSERT INTO delivery ({COLUMNS}, ready, created)
     VALUES ({", ".join("?" * 29)})
+"""
+_INSERT_PLAIN_CLAIM = """
+    INSERT INTO delivery (
+        key, kind, state, sink, epoch, owner, lease_until, attempts, expires_at, family, waits_for,
+        starts_on, cancel_scope, event_time, event_hash, position, updated, doubtful, rank, created
+    )
+    VALUES (?, ?, 'claimed', ?, 1, ?, ?, ?, ?, ?, 0, '', ?, ?, ?, ?, ?, 0, ?, ?)
 """
 _REWRITE = """
     UPDATE delivery SET
@@ -44,10 +52,15 @@ _SIZES = (1, 8, 64, 512)
 
 @dataclass(slots=True)
 class Transaction:
-    """One transaction under way: its connection, the ledger's time, and the counts it changes."""
+    """One transaction under way: its connection, the ledger's time, and the counts it changes.
+
+    Attributes:
+        claims: What is known of rows without reading them.
+    """
 
     db: sqlite3.Connection
     now: float
+    claims: Claims = field(default_factory=Claims)
     _counts: dict[tuple[str, str, str], tuple[int, int]] = field(
         default_factory=dict[tuple[str, str, str], tuple[int, int]]
     )
@@ -71,10 +84,21 @@ class Transaction:
 
     def insert_claims(self, rows: Iterable[Row], owner: str, lease_until: float) -> None:
         """Adds rows under their first claim; order scopes as with ``insert``."""
-        self.db.executemany(_INSERT, [self._claimed(row, owner, lease_until) for row in rows])
+        plain: list[Row] = []
+        others: list[Row] = []
+        for row in rows:
+            (plain if is_plain(row) else others).append(row)
+        if others:
+            self.db.executemany(_INSERT, [self._claimed(row, owner, lease_until) for row in others])
+        if plain:
+            values = [self._plainly_claimed(row, owner, lease_until) for row in plain]
+            self.db.executemany(_INSERT_PLAIN_CLAIM, values)
+            (last,) = self.db.execute("SELECT last_insert_rowid()").fetchone()
+            self.claims.remember(plain, last - len(plain) + 1)
 
     def rewrite(self, old: Row, new: Row) -> None:
         """Writes a stored row anew, its identity aside; order scopes as with ``insert``."""
+        self.claims.forget(new.key)
         blob = new.blob
         ready = None
         if new.order_scope is None or new.seq is None:
@@ -106,6 +130,7 @@ class Transaction:
         )
 
     def delete(self, row: Row) -> None:
+        self.claims.forget(row.key)
         self.count(row.kind.value, row.state.value, row.sink, -1, -len(row.blob or b""))
         self.db.execute("DELETE FROM delivery WHERE key = ?", (row.key,))
 
@@ -116,6 +141,28 @@ class Transaction:
 
     def _claimed(self, row: Row, owner: str, lease_until: float) -> tuple[Any, ...]:
         return self._values(row, State.CLAIMED, 1, owner, lease_until, None, False)
+
+    def _plainly_claimed(self, row: Row, owner: str, lease_until: float) -> tuple[Any, ...]:
+        # `value` is a descriptor in Python, and this runs for every row.
+        kind, now = row.kind._value_, self.now
+        self.count(kind, "claimed", row.sink, 1, 0)
+        return (
+            row.key,
+            kind,
+            row.sink,
+            owner,
+            lease_until,
+            row.attempts,
+            row.expires_at,
+            row.family,
+            row.cancel_scope,
+            row.event_time,
+            row.event_hash,
+            row.position,
+            now,
+            row.rank,
+            now,
+        )
 
     def _values(
         self,

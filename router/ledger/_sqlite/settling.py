@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from router.ledger import _rules as rules
 from router.ledger._contract import Row, Settle, Settled, State
+from router.ledger._sqlite.claims import Known
 from router.ledger._sqlite.heads import Heads
 from router.ledger._sqlite.rows import COLUMNS, STATES, Transaction, row_of, select_in
 from router.messages import Reason
@@ -20,19 +21,15 @@ _CONCLUDE = """
 """
 
 
-class _Known(NamedTuple):
-    """What a settlement is decided by; ``number`` is the row's, None where the call wrote it."""
-
-    state: State
-    epoch: int
-    kind: str
-    sink: str
-    size: int
-    family: bytes | None
-    wait_on: bytes | None
-    order_scope: str | None
-    seq: int | None
-    number: int | None = None
+_ANY_WAITING = "SELECT 1 FROM delivery INDEXED BY waiting WHERE state = 'waiting' LIMIT 1"
+_ENDS_FOR_GOOD = (State.DELIVERED, State.SUPPRESSED)
+_END_PLAIN_CLAIM = """
+    UPDATE delivery SET
+        state = ?, owner = NULL, lease_until = NULL, attempts = ?, first_at = ?,
+        expires_at = coalesce(?, expires_at), reason = ?, reason_text = ?, updated = ?
+    WHERE number = ?
+"""
+"""What differs once a plain claim has ended, its message not kept."""
 
 
 class _Settling:
@@ -43,6 +40,7 @@ class _Settling:
         self._heads = Heads(tx.db)
         self._new: dict[bytes, Row] = {}
         self._changed: list[tuple[Any, ...]] = []
+        self._ended: list[tuple[Any, ...]] = []
         keys = [s.row.key for s in settlements]
         keys += [row.key for s in settlements for row in s.follow_ups]
         self._known = _known(tx, keys)
@@ -78,8 +76,12 @@ class _Settling:
         self._new[new.key] = new
         self._remember(new)
 
-    def _update(self, known: _Known, row: Row) -> None:
+    def _update(self, known: Known, row: Row) -> None:
         tx, key = self._tx, row.key
+        tx.claims.forget(key)
+        if known.is_plain and row.state in _ENDS_FOR_GOOD and row.sink in ("", known.sink):
+            self._end_plain_claim(known, row)
+            return
         if (new := self._new.get(key)) is not None:
             self._new[key] = rules.merged(new, row, tx.now)
             self._remember(self._new[key])
@@ -111,7 +113,25 @@ class _Settling:
                 key,
             )
         )
-        self._note(key, _Known(state, known.epoch, known.kind, sink, size, *known[5:]))
+        self._note(key, Known(state, known.epoch, known.kind, sink, size, *known[5:]))
+
+    def _end_plain_claim(self, known: Known, row: Row) -> None:
+        tx, reason, name = self._tx, row.reason, row.state._value_
+        tx.count(known.kind, "claimed", known.sink, -1, 0)
+        tx.count(known.kind, name, known.sink, 1, 0)
+        self._ended.append(
+            (
+                name,
+                row.attempts,
+                row.first_at,
+                row.expires_at,
+                None if reason is None else reason.code,
+                None if reason is None else reason.text,
+                tx.now,
+                known.number,
+            )
+        )
+        self._known[row.key] = known._replace(state=row.state, number=None, is_plain=False)
 
     def _wake(self, family: bytes | None, settlement: Settle) -> None:
         now = self._tx.now
@@ -146,7 +166,7 @@ class _Settling:
     def _remember(self, row: Row) -> None:
         self._note(
             row.key,
-            _Known(
+            Known(
                 row.state,
                 row.epoch,
                 row.kind.value,
@@ -159,7 +179,7 @@ class _Settling:
             ),
         )
 
-    def _note(self, key: bytes, known: _Known) -> None:
+    def _note(self, key: bytes, known: Known) -> None:
         self._known[key] = known
         if known.state is State.WAITING and known.wait_on is not None:
             self._awaited.add(known.wait_on)
@@ -171,8 +191,13 @@ class _Settling:
         if self._changed:
             self._tx.db.executemany(_CONCLUDE, self._changed)
             self._changed.clear()
+        if self._ended:
+            self._tx.db.executemany(_END_PLAIN_CLAIM, self._ended)
+            self._ended.clear()
 
     def _awaited_families(self, settlements: Sequence[Settle]) -> set[bytes]:
+        if self._tx.db.execute(_ANY_WAITING).fetchone() is None:
+            return set()
         families = {
             family
             for s in settlements
@@ -195,12 +220,19 @@ def settle(tx: Transaction, settlements: Sequence[Settle]) -> Sequence[Settled]:
     return answers
 
 
-def _known(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, _Known]:
+def _known(tx: Transaction, keys: Sequence[bytes]) -> dict[bytes, Known]:
+    known: dict[bytes, Known] = {}
+    unread: list[bytes] = []
+    for key in keys:
+        if (claim := tx.claims.get(key)) is not None:
+            known[key] = claim
+        else:
+            unread.append(key)
     sql = """
         SELECT key, state, epoch, kind, sink, ifnull(length(blob), 0), family, wait_on,
             order_scope, seq, number
         FROM delivery WHERE key IN (%s)
     """
-    return {
-        values[0]: _Known(STATES[values[1]], *values[2:]) for values in select_in(tx.db, sql, keys)
-    }
+    for values in select_in(tx.db, sql, unread):
+        known[values[0]] = Known(STATES[values[1]], *values[2:])
+    return known

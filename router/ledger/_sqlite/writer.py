@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast, final
 from router.clock import Clock
 from router.ledger._contract import LedgerDown
 from router.ledger._sqlite import deliveries
+from router.ledger._sqlite.claims import Claims
 from router.ledger._sqlite.place import config_error
 from router.ledger._sqlite.rows import Transaction
 from router.ledger._sqlite.schema import connect, migrate, store_uuid
@@ -72,6 +73,7 @@ class Writer:
         self._room.set()
         self._is_open = False
         self._ended = self._loop.create_future()
+        self._claims = Claims()
         self._checkpoints = _Checkpoints(path)
 
     async def start(self) -> None:
@@ -202,7 +204,7 @@ class Writer:
         writes = any(operation.writes for operation in group)
         if writes:
             db.execute("BEGIN IMMEDIATE")
-        tx = Transaction(db, self._clock.now())
+        tx = Transaction(db, self._clock.now(), self._claims)
         results: list[_Result] = []
         for operations in merged.values():
             results += _run_merged(tx, operations)
@@ -219,13 +221,14 @@ class Writer:
         results: list[_Result] = []
         for operation in group:
             db.execute("SAVEPOINT operation")
-            tx = Transaction(db, now)
+            tx = Transaction(db, now, self._claims)
             try:
                 results += _run_merged(tx, [operation])
                 tx.write_counts()
             except Exception as error:
                 if _is_outage(error):
                     raise
+                self._claims.forget_all()
                 db.execute("ROLLBACK TO operation")
                 results.append((operation, None, error))
             db.execute("RELEASE operation")
@@ -243,6 +246,7 @@ class Writer:
 
     def _rollback(self, error: Exception) -> LedgerDown | None:
         """Undoes a failed transaction; what its callers are told if the ledger is to blame."""
+        self._claims.forget_all()
         try:
             if self._db is not None and self._db.in_transaction:
                 self._db.execute("ROLLBACK")

@@ -188,6 +188,49 @@ async def test_a_call_that_fails_spoils_no_other(store: SqliteStore) -> None:
         assert sum((await ledger.stats()).rows.values()) == 29
 
 
+async def test_claims_of_all_sorts_end_as_they_are_told(store: SqliteStore) -> None:
+    claims = [
+        replace(
+            delivery(number, event_time=float(number), attempts=number),
+            order_scope=f"scope-{number}" if number % 3 == 0 else None,
+            seq=number if number % 3 == 0 else None,
+            cancel_scope="cancel:none" if number % 5 == 0 else None,
+        )
+        for number in range(20)
+    ]
+    states = [State.DELIVERED, State.SUPPRESSED, State.DEAD, State.SCHEDULED]
+    ends = [
+        replace(row, state=states[number % 4], epoch=1, first_at=5.0, attempts=number + 1, due=9.0)
+        for number, row in enumerate(claims)
+    ]
+    async with store.open() as ledger:
+        await ledger.claim(claims, LEASE)
+        before = await ledger.lookup([row.key for row in claims])
+        assert await ledger.settle([Settle(row) for row in ends]) == [Settled.OK] * 20
+        after = await ledger.lookup([row.key for row in claims])
+    for number, (was, row) in enumerate(zip(before, after, strict=True)):
+        assert was is not None
+        assert row is not None
+        assert (was.state, was.owner, was.epoch) == (State.CLAIMED, "one", 1)
+        told = {"state": states[number % 4], "attempts": number + 1, "first_at": 5.0}
+        at_rest = {"owner": None, "lease_until": None, "due": None if number % 4 < 3 else 9.0}
+        assert row == replace(was, **told, **at_rest)  # type: ignore[arg-type]
+
+
+async def test_a_claim_whose_transaction_failed_is_none(store: SqliteStore) -> None:
+    too_large = delivery(0, attempts=2**70)
+    async with store.open() as ledger:
+        with pytest.raises(OverflowError):
+            await ledger.claim([delivery(1), too_large], LEASE)
+        assert await ledger.lookup([key(1)]) == [None]
+        await ledger.claim([delivery(2)], LEASE)
+        assert await ledger.settle([outcome(delivery(1), State.DELIVERED)]) == [Settled.OK]
+        one, two = await ledger.lookup([key(1), key(2)])
+    assert one is not None
+    assert two is not None
+    assert (one.state, two.state) == (State.DELIVERED, State.CLAIMED)
+
+
 async def test_a_caller_that_gave_up_holds_nobody_up(store: SqliteStore) -> None:
     async with store.open() as ledger:
         with anyio.CancelScope() as scope:
