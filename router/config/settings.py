@@ -69,7 +69,7 @@ class LogSettings(Settings):
         default=None,
         description="Key of the hashes that stand for people: with the same one they are the same "
         "in all replicas and after a restart. By default each process makes its own.",
-        examples=["${LOG_HASH_KEY}"],
+        examples=["!env LOG_HASH_KEY"],
     )
 
 
