@@ -10,7 +10,7 @@ from router.config.compiling import load_frame, load_template
 from router.config.contents import Templates
 from router.config.fields import a_kind
 from router.config.files import Files
-from router.config.tenant_checks import check_brand, check_folders
+from router.config.tenant_checks import check_brand, check_folders, told_once
 from router.nodes import Node
 from router.planning import NO_TENANTS, Tenants
 from router.problems import Position, Problem, Problems
@@ -79,6 +79,7 @@ def read_templates(
     if folder is None:
         return TemplateSet(Templates({}, ()))
     frames = _read_frames(folder / FRAMES, files, tenants, problems)
+    before = len(problems.found)
     loaded: dict[str, Template] = {}
     names: list[str] = []
     found = TemplateSet(Templates(loaded, names))
@@ -94,6 +95,7 @@ def read_templates(
             check_brand(template, tenants, problems)
             loaded[path.name] = template
             found.digests[path.name] = template.digest
+    problems.found[before:] = told_once(problems.found[before:], (folder / FRAMES).as_posix())
     return found
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from router.planning import Tenants
-from router.problems import Position, Problems, did_you_mean
+from router.problems import Position, Problem, Problems, did_you_mean
 from router.templating import Template, TemplateFile
 
 _MOST_NAMED = 5
@@ -43,6 +44,23 @@ def check_brand(template: Template, tenants: Tenants, problems: Problems) -> Non
     for (name, at), those in lacking.items():
         known = dict.fromkeys(k for one in tenants.named.values() for k in one.brand)
         problems.error("T108", _lacks(name, those, list(known), len(tenants.named)), at)
+
+
+def told_once(found: Sequence[Problem], frames: str) -> list[Problem]:
+    """A frame's mistake once, though every mail that stands in it has met it; some are told.
+
+    Args:
+        frames: The folder of all frames.
+    """
+    first: dict[object, Problem] = {}
+    for problem in found:
+        is_frames = problem.at and problem.at.file.startswith(f"{frames}/")
+        key = (problem.code, problem.at) if is_frames else problem
+        known = first.setdefault(key, problem)
+        if known is not problem:
+            related = dict.fromkeys((*known.related, *problem.related))
+            first[key] = replace(known, related=tuple(related)[:_MOST_NAMED])
+    return list(first.values())
 
 
 def _reads(template: Template, tenants: Tenants) -> Iterator[tuple[str, Mapping[str, Position]]]:

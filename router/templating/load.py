@@ -70,7 +70,9 @@ def load_template(
         problems.error("T106", f"no layout: write one of {_LAYOUT_NAMES}", about.start)
     uses = _checked(wording, settings, general, f'of template "{name}"', problems)
     samples = _samples(folder.samples, problems)
-    if not wording.is_whole or _errors(problems) > before:
+    if not wording.is_whole:
+        return None
+    if _errors(problems) > before:
         _warn_unused(wording, wording, settings, uses.texts, problems)
         return None
     template = Template(
