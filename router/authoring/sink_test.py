@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from router.clock import Clock
-from router.config import Project
+from router.config import Loaded, Project, load_project
+from router.config.models import scalars
 from router.messages import (
     AnalyticsEvent,
     Channel,
@@ -31,6 +33,7 @@ from router.messages import (
     Target,
 )
 from router.planning import SinkFacts
+from router.problems import Position, Severity
 from router.recipients import is_address
 from router.sinks import KINDS, BatchSink, Sink, SinkConfig, SinkTools, SinkType
 from router.values import format_duration
@@ -62,6 +65,32 @@ _WAITING = {
     Scope.ENDPOINT: "everything to this host",
     Scope.SINK: "the whole sink",
 }
+
+
+_NOT_SET = frozenset({"E001", "E003"})
+"""Codes of variables and secrets' files that are not here."""
+
+
+def load_for_test(path: str | Path, environment: str | None, sink: str) -> Loaded:
+    """A project to test one sink of: what only others read from the environment may be missing."""
+    loaded = load_project(path, environment)
+    wrong = [problem for problem in loaded.problems if problem.severity is Severity.ERROR]
+    own = _lines_of(loaded, sink)
+    is_enough = own and all(
+        problem.code in _NOT_SET and problem.at is not None and _line(problem.at) not in own
+        for problem in wrong
+    )
+    return load_project(path, environment, offline=True) if wrong and is_enough else loaded
+
+
+def _lines_of(loaded: Loaded, sink: str) -> set[tuple[str, int]]:
+    sinks = loaded.document.get("sinks") if loaded.document else None
+    node = sinks.get(sink) if sinks else None
+    return {_line(scalar.at) for scalar in scalars(node)} if node else set()
+
+
+def _line(at: Position) -> tuple[str, int]:
+    return at.file, at.line
 
 
 class NotTestable(Exception):

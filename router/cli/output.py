@@ -72,12 +72,17 @@ def show_problem(problem: Problem) -> None:
 def read_project(config: str, environment: str | None, **options: Any) -> tuple[Project, Loaded]:
     """The project; with errors they are shown and the command ends with 1."""
     loaded = load_project(config, environment, **options)
+    return usable(loaded), loaded
+
+
+def usable(loaded: Loaded) -> Project:
+    """The project that was read; with errors they are shown and the command ends with 1."""
     if loaded.project is None:
         show_problems(loaded.problems)
         count = sum(p.severity is Severity.ERROR for p in loaded.problems)
-        click.secho(f"{count} error{'s' * (count != 1)} in {config}", err=True, bold=True)
+        click.secho(f"{count} error{'s' * (count != 1)}", err=True, bold=True)
         raise click.exceptions.Exit(FOUND_PROBLEMS)
-    return loaded.project, loaded
+    return loaded.project
 
 
 def print_json(value: Any) -> None:

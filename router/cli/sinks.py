@@ -17,6 +17,7 @@ from router.authoring.sink_test import (
     Call,
     NotTestable,
     SinkTest,
+    load_for_test,
     message_for,
     send_test,
     target_of,
@@ -30,7 +31,7 @@ from router.cli.output import (
     now,
     output_option,
     print_json,
-    read_project,
+    usable,
 )
 from router.clock import SystemClock
 from router.config import Project
@@ -131,8 +132,8 @@ def test_command(
     It is marked as a test, and the provider's answer is told in words.
 
     It is sent once and for real, to the address that you give: routes, policies and divert have no
-    part in it, and nothing of it is kept. Exit code: 0 delivered, 1 not, 3 the provider can't be
-    reached.
+    part in it, and nothing of it is kept. Other sinks' secrets need not be set. Exit code: 0
+    delivered, 1 not, 3 the provider can't be reached.
 
     \b
     Examples:
@@ -140,7 +141,7 @@ def test_command(
       router sinks test ops-telegram --to 100500 -e prod
       router sinks test crm --to /notes --body '{"text": "hello"}'
     """
-    project, _ = read_project(config, environment)
+    project = usable(load_for_test(config, environment, name))
     sink = _sink_of(project, name)
     call = Call(method.upper(), (to or "") if sink.type == "http" else "", _json(body))
     try:
