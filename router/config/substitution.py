@@ -79,7 +79,7 @@ def _secret(raw: Raw, at: Position, variables: Variables, problems: Problems) ->
         case "!env":
             if text in variables.environ:
                 return variables.environ[text]
-            _not_set(text, at, variables, problems)
+            _not_set(text, "set it,", at, variables, problems)
             return None
         case "!file":
             name = _substitute(raw, at, variables, problems)
@@ -120,17 +120,16 @@ def _substitute(raw: Raw, at: Position, variables: Variables, problems: Problems
         elif variable[1] in variables.environ or variable[2] is not None:
             parts.append(variables.environ.get(variable[1], variable[2]))
         else:
-            _not_set(variable[1], at, variables, problems)
+            way_out = "set it," if raw.tag else f"set it, write ${{{variable[1]}:-default}},"
+            _not_set(variable[1], way_out, at, variables, problems)
             is_known = False
     parts.append(text[end:])
     return "".join(parts) if is_known else None
 
 
-def _not_set(name: str, at: Position, variables: Variables, problems: Problems) -> None:
+def _not_set(
+    name: str, way_out: str, at: Position, variables: Variables, problems: Problems
+) -> None:
     if not variables.offline:
-        problems.error(
-            "E001",
-            f"environment variable {name} is not set; set it, write ${{{name}:-default}},"
-            " or check with --offline",
-            at,
-        )
+        message = f"environment variable {name} is not set; {way_out} or check with --offline"
+        problems.error("E001", message, at)
