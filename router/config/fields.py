@@ -90,28 +90,39 @@ class Fields:
             return None
         return read_choice(node, key, choices, self.problems)
 
-    def mapping(self, key: str) -> Node | None:
-        return self._collection(key, "a mapping")
+    def mapping(self, key: str, meant: str | None = None) -> Node | None:
+        """A mapping; ``meant`` is the key of it that a lone text most likely is the value of."""
+        node = self.node.get(key)
+        if node is None or node.is_mapping:
+            return node
+        is_meant = meant is not None and isinstance(node.value, str)
+        hint = f"; write {{{meant}: {node.value}}}" if is_meant else ""
+        self.wrong(key, node, "a mapping", hint)
+        return None
 
     def sequence(self, key: str) -> Node | None:
-        return self._collection(key, "a list")
-
-    def _collection(self, key: str, kind: str) -> Node | None:
         node = self.node.get(key)
-        if node is None or (node.is_mapping if kind == "a mapping" else node.is_sequence):
+        if node is None or node.is_sequence:
             return node
-        self.wrong(key, node, kind)
+        self.wrong(key, node, "a list", _as_a_list(node))
         return None
 
     def path(self, key: str, roots: Sequence[str]) -> Path | None:
         node = self.node.get(key)
         return None if node is None else read_path(node, key, roots, self.problems)
 
-    def wrong(self, key: str, node: Node, wanted: str) -> None:
+    def wrong(self, key: str, node: Node, wanted: str, hint: str = "") -> None:
         """Reports a value of another kind; one that has its own problem already is passed over."""
         if not isinstance(node.value, Raw | Secret):
-            message = f"{key} of {self.what} must be {wanted}, not {a_kind(node)}"
+            message = f"{key} of {self.what} must be {wanted}, not {a_kind(node)}{hint}"
             self.problems.error("R203", message, node.at)
+
+
+def _as_a_list(node: Node) -> str:
+    """How what stands there would be written as a list of one."""
+    if node.is_mapping:
+        return "; begin each item with -"
+    return f"; write [{node.value}]" if isinstance(node.value, str | int | float) else ""
 
 
 def a_kind(node: Node) -> str:

@@ -27,7 +27,7 @@ _WITH_ITEM = (*EVENT_ROOTS, ITEM)
 
 def link_selection(route: Fields) -> Selection | None:
     """How a route finds its recipients; None if it has none (or after a problem)."""
-    one, several = route.mapping("recipient"), route.mapping("recipients")
+    one, several = route.mapping("recipient", "id"), route.mapping("recipients")
     if one is not None and several is not None:
         message = f"{route.what} has recipient: and recipients:; keep one"
         related = ((route.node.key_at("recipient"), "the other"),)
