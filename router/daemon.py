@@ -161,7 +161,7 @@ class Daemon:
     async def _opened(self, ledger: Ledger) -> AsyncGenerator[None]:
         """Everything else with a lifetime, built from the outside in."""
         project, clock = self.project, self._clock
-        rules = _rules(project)
+        rules = project.rules()
         async with AsyncExitStack() as stack:
             publisher: Publisher = await stack.enter_async_context(open_publisher(project))
             reporting: Reporting | None = await stack.enter_async_context(open_feedback(project))
@@ -337,7 +337,7 @@ class Daemon:
                 self.metrics.reloaded("unchanged", old.hash, self._clock.now())
                 return ReloadReport("unchanged", old.hash, problems=problems)
             changed = _changed(old, new)
-            rules = await run_sync(_rules, new)
+            rules = await run_sync(new.rules)
             await self._apply(new, rules)
             self.project = new
             self._apply_sources(new)
@@ -466,10 +466,6 @@ def _owner() -> str:
     """Names this process in the ledger. Containers share host names and process numbers, and a
     process that was restarted must not be taken for the one that died."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
-def _rules(project: Project) -> Ruleset:
-    return Ruleset.build(project.routes.values(), project.templates, project.divert, project.hash)
 
 
 def _digests(project: Project) -> dict[str, str]:

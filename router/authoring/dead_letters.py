@@ -52,6 +52,7 @@ class Wanted:
     route: str | None = None
     sink: str | None = None
     reason: str | None = None
+    tenant: str | None = None
     since: float | None = None
     until: float | None = None
 
@@ -64,6 +65,7 @@ class Wanted:
             (self.route, letter.route),
             (self.sink, letter.sink),
             (self.reason, letter.reason.code),
+            (self.tenant, letter.tenant),
         )
         is_in_time = (self.since is None or letter.at >= self.since) and (
             self.until is None or letter.at < self.until
@@ -162,6 +164,7 @@ def found_to_dict(found: Found, *, with_original: bool) -> dict[str, Any]:
         "at": moment_text(letter.at),
         "stage": letter.stage,
         "reason": {"code": letter.reason.code, "text": letter.reason.text},
+        "tenant": letter.tenant,
         "route": letter.route,
         "step": letter.step,
         "sink": letter.sink,

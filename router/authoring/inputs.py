@@ -117,10 +117,10 @@ class People:
         self._people = people
         self._others = others
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
         others: Sequence[Found] = [Unknown(id) for id in ids]
         if self._others is not None:
-            others = await self._others.lookup(ids)
+            others = await self._others.lookup(ids, tenant)
         return [self._either(id, other) for id, other in zip(ids, others, strict=True)]
 
     def _either(self, id: str, other: Found) -> Found:

@@ -19,16 +19,18 @@ from router.authoring.route_schema import ANALYTICS_FILE, ROUTE_DEFINITIONS, ROU
 from router.authoring.sample_schema import SAMPLE_FILE, people_schema
 from router.authoring.template_schema import TEMPLATE_FILE
 from router.config.sections import SETTINGS, UNDIVERTED
+from router.config.tenants import OVERLAID
 from router.kinds import Kinds
 from router.messages import Channel
 
-Kind = Literal["router", "routes", "env", "analytics", "template", "sample", "people"]
+Kind = Literal["router", "routes", "env", "tenant", "analytics", "template", "sample", "people"]
 Schema: TypeAlias = dict[str, Any]
 
 FILES: Mapping[Kind, str] = {
     "router": "router.json",
     "routes": "routes.json",
     "env": "overlay.json",
+    "tenant": "tenant.json",
     "analytics": "analytics.json",
     "template": "template.json",
     "sample": "sample.json",
@@ -54,6 +56,38 @@ _SETTINGS_TEXT = {
     "admin": "The admin server, and the listener of probes and metrics.",
     "logs": "Logs on standard error.",
 }
+_BRAND: Schema = {
+    "description": "What templates read as brand: for all, and below each tenant's own.",
+    "type": "object",
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "additionalProperties": {"type": ["string", "number", "boolean"]},
+    "examples": [{"name": "Acme", "support": "help@acme.example"}],
+}
+_TENANTS: Schema = {
+    "description": "Whom the router sends for, each with a file of its own.",
+    "type": "object",
+    "properties": {
+        "by": {
+            "type": "string",
+            "description": "Where an event names its tenant.",
+            "examples": ["data.tenant"],
+        },
+        "default": {
+            "type": "string",
+            "description": "Whose an event is that names none. Without it such an event is a dead"
+            " letter.",
+        },
+        "include": {
+            "description": "Files of tenants, relative to router.yaml; each is called as its file"
+            " is.",
+            "type": "array",
+            "items": {"type": "string"},
+            "examples": [["tenants/*.yaml"]],
+        },
+    },
+    "required": ["by", "include"],
+    "additionalProperties": False,
+}
 _VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-.*)?\}"}
 
 
@@ -62,13 +96,15 @@ def schema(kind: Kind) -> Schema:
 
     Args:
         kind: ``router`` is router.yaml, ``routes`` a file that it includes, ``env`` an overlay,
-            ``analytics`` a table that a route includes, ``template`` a template.yaml,
-            ``sample`` one of its samples, ``people`` a file of people.
+            ``tenant`` a tenant's file, ``analytics`` a table that a route includes,
+            ``template`` a template.yaml, ``sample`` one of its samples, ``people`` a file of
+            people.
     """
     builders: Mapping[Kind, Callable[[], Schema]] = {
         "router": _router,
         "routes": lambda: {**ROUTES_FILE, "$defs": ROUTE_DEFINITIONS},
         "env": _overlay,
+        "tenant": _tenant,
         "analytics": lambda: ANALYTICS_FILE,
         "template": lambda: TEMPLATE_FILE,
         "sample": lambda: SAMPLE_FILE,
@@ -117,9 +153,7 @@ def _overlay() -> Schema:
     definitions = _definitions()
     properties = _plain_sections()
     for section, (kinds, text) in _COMPONENTS.items():
-        options: Schema = {}
-        for name in kinds.usable():
-            options |= definitions[_definition_name(section, name)]["properties"]
+        options = _options(section, kinds, definitions)
         options["type"] = {"enum": kinds.usable(), "description": "Another type replaces it whole."}
         one: Schema = {"type": "object", "properties": options, "additionalProperties": False}
         if section in _NAMED:
@@ -128,6 +162,18 @@ def _overlay() -> Schema:
     for section in SETTINGS:
         reference = _reference(section)
         properties[section] = {"description": _SETTINGS_TEXT[section], "$ref": reference}
+    tenants: Schema = properties["tenants"]
+    named: Schema = {
+        "description": "What this environment changes of single tenants, by name; null leaves one"
+        " out.",
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": _tenant_properties(definitions),
+            "additionalProperties": False,
+        },
+    }
+    properties["tenants"] = tenants | {"properties": tenants["properties"] | {OVERLAID: named}}
     whole: Schema = {
         "title": "env/NAME.yaml",
         "description": "Laid over router.yaml: maps merge, lists replace, null removes, a new name "
@@ -138,6 +184,51 @@ def _overlay() -> Schema:
         "$defs": definitions | ROUTE_DEFINITIONS,
     }
     return _nullable(whole)
+
+
+def _tenant() -> Schema:
+    """A tenant's file: values of its own, over the project's."""
+    definitions = _definitions()
+    properties = _tenant_properties(definitions)
+    sinks_of = properties["sinks"]
+    sinks_of["additionalProperties"] = _nullable(sinks_of["additionalProperties"])
+    return {
+        "title": "tenants/NAME.yaml",
+        "description": "A tenant, called as its file is.",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "$defs": {name: _nullable(one) for name, one in definitions.items()},
+    }
+
+
+def _tenant_properties(definitions: Schema) -> dict[str, Schema]:
+    kinds, _ = _COMPONENTS["sinks"]
+    options = _options("sinks", kinds, definitions)
+    del options["type"]
+    override: Schema = {
+        "type": "object",
+        "properties": options,
+        "additionalProperties": False,
+    }
+    return {
+        "description": {"type": "string", "description": "Who it is."},
+        "brand": _BRAND | {"description": "Over the project's brand, value by value."},
+        "sinks": {
+            "description": "Options of its own, by sink: maps merge, lists replace, null removes."
+            " The tenant then has this sink to itself.",
+            "type": "object",
+            "additionalProperties": override,
+        },
+    }
+
+
+def _options(section: str, kinds: Kinds, definitions: Schema) -> Schema:
+    """The options of all kinds together."""
+    options: Schema = {}
+    for name in kinds.usable():
+        options |= definitions[_definition_name(section, name)]["properties"]
+    return options
 
 
 def _nullable(given: Schema) -> Schema:
@@ -202,6 +293,8 @@ def _plain_sections() -> dict[str, Schema]:
             "additionalProperties": {"$ref": "#/$defs/category"},
         },
         "defaults": {"$ref": "#/$defs/defaults"},
+        "brand": _BRAND,
+        "tenants": _TENANTS,
         "divert": {
             "description": "Sends real messages elsewhere, by channel or kind of address.",
             "type": "object",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
 from router.config.sections import secrets_of
 from router.directories.file import FileDirectoryConfig, PeopleError, read_people
-from router.planning import Divert, TemplateContent
+from router.planning import Divert, Step, TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
 
@@ -40,13 +40,13 @@ def _place(loaded: Loaded, *path: str) -> Position | None:
     """Where a value is written, or the nearest that is."""
     if loaded.document is None:
         return None
-    return loaded.document.locate(path)
+    return loaded.places.get(".".join(path[:2])) if "@" in path[1] else loaded.document.locate(path)
 
 
 def _unused(loaded: Loaded, project: Project) -> Iterator[Problem]:
     steps = [step for route in project.routes.values() for step in route.steps]
     used = {
-        "sinks": {name for s in steps for name in (s.sink, *s.by_platform.values())},
+        "sinks": _used_sinks(project, steps),
         "templates": {s.content.template for s in steps if isinstance(s.content, TemplateContent)},
         "categories": {route.category for route in project.routes.values()},
     }
@@ -59,6 +59,13 @@ def _unused(loaded: Loaded, project: Project) -> Iterator[Problem]:
         for name in names:
             if name not in used[section]:
                 yield warning(code, f'{text} "{name}"', loaded.places.get(f"{section}.{name}"))
+
+
+def _used_sinks(project: Project, steps: Sequence[Step]) -> set[str]:
+    """Those of routes, and what tenants have in their place."""
+    named = {name for s in steps for name in (s.sink, *s.by_platform.values())}
+    tenants = project.tenants.named.values()
+    return named | {own for t in tenants for sink, own in t.sinks.items() if sink in named}
 
 
 def _own_outputs(loaded: Loaded, project: Project) -> Iterator[Problem]:

@@ -53,6 +53,7 @@ def _filters(command: F) -> F:
         click.option(
             "--since", metavar="AGE", help="Of the last 2h, 3d …, or since 2026-11-24T10:00:00Z."
         ),
+        click.option("--tenant", metavar="NAME", help="Of this tenant."),
         click.option("--reason", metavar="CODE", help="With this reason, such as render_failed."),
         click.option("--sink", metavar="NAME", help="Of this sink."),
         click.option("--route", metavar="NAME", help="Of this route."),
@@ -89,6 +90,7 @@ def list_command(
     route: str | None,
     sink: str | None,
     reason: str | None,
+    tenant: str | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -103,7 +105,7 @@ def list_command(
       router dead-letters list --output json | jq -r '.dead_letters[].reason.code' | sort | uniq -c
     """
     project = read_project_with(config, environment, dead_letter_connection)
-    wanted = Wanted(route, sink, reason, _moment(since, "--since"), _moment(until, "--until"))
+    wanted = _wanted(route, sink, reason, tenant, since, until)
     newest: deque[Found] = deque(maxlen=limit)
     count = 0
     for found in _run(project, _read, project, wanted):
@@ -173,6 +175,7 @@ def replay_command(
     route: str | None,
     sink: str | None,
     reason: str | None,
+    tenant: str | None,
     since: str | None,
     until: str | None,
     take_all: bool,
@@ -192,9 +195,11 @@ def replay_command(
       router dead-letters replay --sink crm --rate 10/s
       router dead-letters replay --all
     """
-    wanted = Wanted(route, sink, reason, _moment(since, "--since"), _moment(until, "--until"))
+    wanted = _wanted(route, sink, reason, tenant, since, until)
     if wanted.is_everything and not take_all:
-        raise click.UsageError("say which: --route, --sink, --reason, --since or --until; or --all")
+        raise click.UsageError(
+            "say which: --route, --sink, --reason, --tenant, --since or --until; or --all"
+        )
     pace = _rate(rate)
     project = read_project_with(config, environment, replay_connection)
     if replay_connection(project) is None:
@@ -285,8 +290,21 @@ def _line(found: Found) -> str:
     route = "/".join(part for part in (letter.route, letter.step) if part) or "(event)"
     reason = click.style(letter.reason.code, fg="red")
     sink = f" → {letter.sink}" if letter.sink else ""
+    whose = f"  {dim(f'tenant {letter.tenant}')}" if letter.tenant else ""
     moment = moment_text(letter.at)
-    return f"{click.style(found.id, bold=True)}  {dim(moment)}  {reason}  {route}{sink}"
+    return f"{click.style(found.id, bold=True)}  {dim(moment)}  {reason}  {route}{sink}{whose}"
+
+
+def _wanted(
+    route: str | None,
+    sink: str | None,
+    reason: str | None,
+    tenant: str | None,
+    since: str | None,
+    until: str | None,
+) -> Wanted:
+    moments = _moment(since, "--since"), _moment(until, "--until")
+    return Wanted(route, sink, reason, tenant, *moments)
 
 
 def _moment(text: str | None, option: str) -> float | None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, cast
 
+from pydantic import BaseModel
+
+from router.config.models import scalars, secret_nodes
 from router.config.validation import validate
 from router.kinds import Kinds, UnknownKind
 from router.messages import Channel
@@ -86,3 +90,21 @@ def _try_channel(kind: SinkType[Any], config: Any) -> None:
     """
     if not isinstance(cast("object", kind.channel(config)), Channel):
         raise TypeError("the channel is not a Channel")
+
+
+def component_secrets(kinds: Kinds, node: Node, merged: Node | None) -> Iterator[Node]:
+    """The secret-typed scalars of a component.
+
+    Of one whose type can't be told, whatever may be one: all but its type.
+    """
+    kind = node.get("type") or (merged.get("type") if merged else None)
+    try:
+        if kind is None or not isinstance(kind.value, str):
+            raise UnknownKind
+        model: type[BaseModel] = kinds.load(kind.value).config
+    except (UnknownKind, ImportError):
+        for key, value in node.items():
+            if key != "type":
+                yield from scalars(value)
+        return
+    yield from secret_nodes(model, node)

@@ -26,6 +26,11 @@ class Files:
     read: dict[str, Source] = field(default_factory=dict[str, Source])
     under_way: list[Path] = field(default_factory=list[Path])
 
+    @property
+    def folder(self) -> str:
+        """The folder of ``router.yaml``, as text."""
+        return self.root.as_posix()
+
     def text(self, path: Path, at: Position | None = None) -> tuple[Source, str] | None:
         """A file's source and text, or None after a problem at the place that names it."""
         name = path.as_posix()

@@ -27,8 +27,11 @@ from router.config.settings import (
 from router.config.steps import Sinks
 from router.config.substitution import Variables, resolve
 from router.config.templates import TemplateMemo, TemplateSet, read_templates
+from router.config.tenants import Shared, TenantSet, read_tenants, without_named
 from router.nodes import Entry, Node
+from router.planning import SinkFacts
 from router.problems import Position, Problem, Problems, did_you_mean, sort_problems
+from router.sinks import SinkConfig
 
 ROUTER_FILE = "router.yaml"
 
@@ -118,6 +121,7 @@ class _Load:
     files: Files
     memo: TemplateMemo
     secrets: list[Node] = field(default_factory=list[Node])
+    overlaid_tenants: Node | None = None
 
     def run(self) -> Loaded:
         base = self.files.document(self.router_file)
@@ -145,6 +149,7 @@ class _Load:
         merged = node
         if overlay is not None:
             check_top_keys(overlay, self.problems)
+            overlay, self.overlaid_tenants = without_named(overlay)
             merged = merge(node, overlay, self.problems)
         for written in (node, overlay):
             if written is not None:
@@ -194,7 +199,8 @@ class _Load:
             sections.check_loops(dead_letters, feedback)
         admin = sections.settings("admin", AdminSettings)
         logs = sections.settings("logs", LogSettings)
-        templates = read_templates(document, self.files, self.problems, self.memo)
+        tenants = self._tenants(document, sections, sinks, facts)
+        templates = read_templates(document, self.files, self.problems, self.memo, tenants.tenants)
         linker = RouteLinker(
             Sinks(facts, sections.names("sinks")),
             templates.templates,
@@ -206,7 +212,7 @@ class _Load:
             retention=ledger.retention if ledger is not None else None,
         )
         self._routes(document, linker)
-        places = _places(document, linker, templates)
+        places = _places(document, linker, templates) | tenants.places
         if (
             self.problems.has_errors
             or ledger is None
@@ -217,7 +223,7 @@ class _Load:
             or logs is None
         ):
             return None, places
-        parts = _part_hashes(document, linker, templates)
+        parts = _part_hashes(document, linker, templates) | tenants.digests
         project = Project(
             root=self.router_file.parent.as_posix(),
             environment=self.environment,
@@ -225,8 +231,8 @@ class _Load:
             sources=sources,
             ledger=ledger,
             directory=directory,
-            sinks=sinks,
-            sink_facts=facts,
+            sinks=sinks | tenants.sinks,
+            sink_facts=facts | tenants.facts,
             categories=categories.known,
             routes=linker.routes,
             templates=templates.templates.loaded,
@@ -239,8 +245,23 @@ class _Load:
             files=tuple(self.files.read),
             hash=digest_of(parts),
             part_hashes=parts,
+            tenants=tenants.tenants,
         )
         return project, places
+
+    def _tenants(
+        self,
+        document: Node,
+        sections: Sections,
+        sinks: Mapping[str, SinkConfig],
+        facts: Mapping[str, SinkFacts],
+    ) -> TenantSet:
+        node = document.get("sinks") or Node({}, document.at)
+        shared = Shared(sinks, facts, sections.names("sinks"), node)
+        changes = self.overlaid_tenants
+        found = read_tenants(document, changes, shared, self.files, self.variables, self.problems)
+        self.secrets += found.secrets
+        return found
 
     def _routes(self, document: Node, linker: RouteLinker) -> None:
         for path, at in self._route_files(document):

@@ -13,6 +13,8 @@ from router.problems import Position, Problems, did_you_mean
 NAMED = frozenset({"sinks", "sources", "categories"})
 """Sections whose keys are names that an operator chose."""
 
+_ORIGIN = "router.yaml"
+
 
 def merge(base: Node, overlay: Node, problems: Problems) -> Node:
     """The configuration as the overlay leaves it; values keep the places they were written at."""
@@ -56,13 +58,20 @@ def _merge_names(section: str, base: Node, overlay: Node, problems: Problems) ->
     return Node(entries, base.at if base.entries else overlay.at)
 
 
-def _put(entries: dict[str, Entry], key: str, entry: Entry, path: str, problems: Problems) -> None:
+def _put(
+    entries: dict[str, Entry],
+    key: str,
+    entry: Entry,
+    path: str,
+    problems: Problems,
+    origin: str = _ORIGIN,
+) -> None:
     old = entries.get(key)
     new = entry.node
     if new.value is None:
         if old is None:
             base = Node(entries, entry.key_at)
-            _nothing_to_remove(path, key, entry.key_at, base, problems)
+            _nothing_to_remove(path, key, entry.key_at, base, problems, origin)
         entries.pop(key, None)
         return
     if old is None:
@@ -72,12 +81,13 @@ def _put(entries: dict[str, Entry], key: str, entry: Entry, path: str, problems:
         if _changes_type(old.node, new):
             entries[key] = entry
         else:
-            entries[key] = Entry(entry.key_at, _merge_maps(old.node, new, path, problems))
+            merged = merge_maps(old.node, new, path, problems, origin=origin)
+            entries[key] = Entry(entry.key_at, merged)
         return
     if (old.node.is_mapping or old.node.is_sequence) and new.kind() != old.node.kind():
         problems.error(
             "E008",
-            f"{path} is {a_kind(old.node)} in router.yaml, here it is {a_kind(new)}",
+            f"{path} is {a_kind(old.node)} in {origin}, here it is {a_kind(new)}",
             new.at,
             ((old.key_at, "defined here"),),
         )
@@ -85,10 +95,18 @@ def _put(entries: dict[str, Entry], key: str, entry: Entry, path: str, problems:
     entries[key] = entry
 
 
-def _merge_maps(base: Node, overlay: Node, path: str, problems: Problems) -> Node:
+def merge_maps(
+    base: Node, over: Node, path: str, problems: Problems, *, origin: str = _ORIGIN
+) -> Node:
+    """A mapping with another one's values over it.
+
+    Args:
+        path: What it is called, such as ``sinks.mail``; empty for a whole file.
+        origin: The file that the base is in, for messages.
+    """
     entries = dict(base.entries)
-    for key, entry in overlay.entries.items():
-        _put(entries, key, entry, f"{path}.{key}", problems)
+    for key, entry in over.entries.items():
+        _put(entries, key, entry, f"{path}.{key}" if path else key, problems, origin)
     return Node(entries, base.at)
 
 
@@ -97,9 +115,11 @@ def _changes_type(base: Node, overlay: Node) -> bool:
     return old is not None and new is not None and old.value != new.value
 
 
-def _nothing_to_remove(path: str, key: str, at: Position, base: Node, problems: Problems) -> None:
+def _nothing_to_remove(
+    path: str, key: str, at: Position, base: Node, problems: Problems, origin: str = _ORIGIN
+) -> None:
     hint = did_you_mean(key, list(base.entries), "Keys")
-    problems.error("E007", f"null removes, but router.yaml has no {path}.{hint}", at)
+    problems.error("E007", f"null removes, but {origin} has no {path}.{hint}", at)
 
 
 def refuse_new(node: Node, problems: Problems) -> None:

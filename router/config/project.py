@@ -14,7 +14,7 @@ from router.config.settings import (
 )
 from router.directories import DirectoryConfig
 from router.ledger import LedgerConfig
-from router.planning import Category, Divert, Route, SinkFacts
+from router.planning import NO_TENANTS, Category, Divert, Route, Ruleset, SinkFacts, Tenants
 from router.sinks import SinkConfig
 from router.sources import SourceConfig
 from router.templating import Template
@@ -29,11 +29,13 @@ class Project:
         environment: The overlay in force, or None.
         production: Marked ``production: true``.
         feedback: None: nobody is told what became of deliveries.
-        sinks, sink_facts: By name: how to open each, and what planning knows of it.
+        sinks, sink_facts: By name: how to open each, and what planning knows of it. A tenant's
+            own sink is called ``SINK@TENANT``.
         files: Every file that was read, for watching and for reports.
         hash: Of all content, the same for the same content.
         part_hashes: Of each part (``sinks.mail``, ``sources.main``, ``routes``, ``ledger`` …):
             what a reload compares.
+        tenants: Everybody it sends for.
     """
 
     root: str
@@ -56,3 +58,9 @@ class Project:
     files: tuple[str, ...]
     hash: str
     part_hashes: Mapping[str, str]
+    tenants: Tenants = NO_TENANTS
+
+    def rules(self) -> Ruleset:
+        """What the worker and its rehearsals go by."""
+        routes = self.routes.values()
+        return Ruleset.build(routes, self.templates, self.divert, self.hash, self.tenants)

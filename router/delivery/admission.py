@@ -56,12 +56,13 @@ async def try_shadows(
     """Renders what is not sent, so that a template's mistakes show before it is."""
     started = clock.monotonic()
     for delivery, rules in shadows:
-        if reason := render_job(job_of(delivery, rules, None), clock.now()):
+        job = job_of(delivery, rules, None)
+        if reason := render_job(job, clock.now()):
             metrics.route(delivery.route.id).shadow_failed()
             log.warning(
                 "a message in shadow mode can't be rendered: %s",
                 reason,
-                extra={"router": {"route": delivery.route.id, "step": delivery.step.id}},
+                extra={"router": job.names},
             )
         if clock.monotonic() - started > _YIELD_EVERY_S:
             await anyio.lowlevel.checkpoint()

@@ -40,15 +40,15 @@ class Endable(Protocol):
     def cancel_scopes(self) -> tuple[tuple[str, float], ...]: ...
 
 
-def marks_of(event: Event, endings: Iterable[Ending], now: float) -> list[Fact]:
-    """The marks that an event leaves.
+def marks_of(event: Event, endings: Iterable[Ending], now: float, tenant: str) -> list[Fact]:
+    """The marks that an event of a tenant leaves.
 
     They are needed for as long as a message that they end may still be held. Where the event is
     old, because it was not read for a while, that is counted from now.
     """
     marks: list[Fact] = []
     for ending in endings:
-        scope = mark_scope(ending.name, ending.cancel, event)
+        scope = mark_scope(ending.name, ending.cancel, event, tenant)
         if scope is not None:
             until = max(event.time, now) + max(ending.cancel.within, ending.hold_s)
             marks.append(Fact(scope, "", repr(event.time), until))

@@ -34,6 +34,7 @@ def dead_letter_row(job: Job, reason: Reason, now: float) -> Row:
         attempts=job.attempts,
         identity=job.identity,
         at=now,
+        tenant=job.tenant or None,
     )
     return _row(derived_key(job.key, f"dead-letter:{job.epoch}"), letter, job.event_time)
 
@@ -48,6 +49,7 @@ def event_dead_letter_row(
     route: str | None = None,
     member: str = "",
     hop: int = 0,
+    tenant: str = "",
 ) -> Row:
     """The dead letter of an event, or of one of its routes or recipients."""
     letter = DeadLetter(
@@ -62,6 +64,7 @@ def event_dead_letter_row(
         identity=identity,
         at=now,
         hop=hop,
+        tenant=tenant or None,
     )
     base = record_hash(record.position, record.timestamp)
     return _row(derived_key(base, f"dead:{hop}:{route or ''}:{member}"), letter, record.timestamp)

@@ -26,6 +26,7 @@ from router.planning import (
     Route,
     Ruleset,
     Told,
+    UnknownTenant,
     digest_event,
     select,
 )
@@ -195,6 +196,7 @@ class Digests:
             stage="digest",
             route=member.head.route,
             member=member.row.key.hex(),
+            tenant=member.head.tenant,
         )
 
     # Digests ------------------------------------------------------------------------------------
@@ -213,6 +215,11 @@ class Digests:
             self._end(digest, State.SUPPRESSED, _EMPTY)
             return None
         event, item = digest_event(digest.row.key, told)
+        tenant = rules.tenants.of(event)
+        if isinstance(tenant, UnknownTenant):
+            letter = self._letter(digest.members[-1], tenant.reason)
+            self._end(digest, State.DEAD, tenant.reason, letter)
+            return None
         draft = replace(_draft(route, event, digest.head.recipient), item=item)
         return Work(
             event,
@@ -222,6 +229,7 @@ class Digests:
             Ticket(lambda _: self._sent(digest)),
             digest.head.source,
             None,
+            tenant,
             with_event_steps=False,
             is_resumed=True,
             is_digest=True,

@@ -6,7 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
 import anyio
 
@@ -16,6 +16,7 @@ from router.delivery.books import book_once
 from router.delivery.cancelling import late
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.fallbacks import unreachable_starts
+from router.delivery.gone import Address
 from router.delivery.input_rows import input_row
 from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
@@ -42,6 +43,7 @@ from router.planning import (
     Ruleset,
     Scheduled,
     Suppressed,
+    Tenant,
     barred,
     derived_key,
     plan,
@@ -56,6 +58,9 @@ log = logging.getLogger("router.delivery")
 
 _LOOKUP_S = 30.0
 
+Person: TypeAlias = tuple[str, str]
+"""A tenant, and the id of somebody it knows: the same id of two tenants is two people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -65,6 +70,7 @@ class Work:
         rules: The configuration that matched it; it ends under the same.
         source: The source's name.
         replay: What a replay asked for, or None.
+        tenant: Whose event it is.
         with_event_steps: Steps that run once per event belong to it too.
         is_resumed: Its row is in the ledger already, and waits on where it has to.
         is_digest: Its event stands for a digest that has closed.
@@ -77,6 +83,7 @@ class Work:
     ticket: Ticket
     source: str
     replay: Replay | None
+    tenant: Tenant
     with_event_steps: bool
     is_resumed: bool = False
     is_digest: bool = False
@@ -157,7 +164,7 @@ class Dispatcher:
         Raises:
             LedgerDown: nothing was put anywhere; plan again later.
         """
-        profiles = await self.profiles(d.id for work in works for d in work.drafts)
+        profiles = await self.profiles((w.tenant.name, d.id) for w in works for d in w.drafts)
         outcomes = await self._plan_all(works, profiles)
         starting = [
             _Head(delivery, work)
@@ -182,11 +189,14 @@ class Dispatcher:
         return [planned for _, planned in outcomes]
 
     async def _plan_all(
-        self, works: Sequence[Work], profiles: Mapping[str, Found]
+        self, works: Sequence[Work], profiles: Mapping[Person, Found]
     ) -> list[tuple[Work, Planned]]:
         """Plans around dead addresses: where one is found, a step may choose another device."""
-        gone: set[tuple[str, str]] = set()
+        gone: set[Address] = set()
         while True:
+            of_tenant: dict[str, set[tuple[str, str]]] = defaultdict(set)
+            for tenant, sink, address in gone:
+                of_tenant[tenant].add((sink, address))
             outcomes = [
                 (
                     work,
@@ -194,11 +204,12 @@ class Dispatcher:
                         work.route,
                         work.event,
                         work.drafts,
-                        [profiles[d.id] for d in work.drafts],
+                        [profiles[work.tenant.name, d.id] for d in work.drafts],
                         work.rules.divert,
                         with_event_steps=work.with_event_steps,
-                        gone=gone,
+                        gone=of_tenant[work.tenant.name],
                         is_digest=work.is_digest,
+                        tenant=work.tenant,
                     ),
                 )
                 for work in works
@@ -208,16 +219,29 @@ class Dispatcher:
                 return outcomes
             gone |= found
 
-    async def profiles(self, ids: Iterable[str]) -> dict[str, Found]:
-        """The directory's answer for each id, asked once for all; a directory that fails in
-        whatever way is unavailable."""
-        wanted = list(dict.fromkeys(ids))
-        if not wanted:
-            return {}
+    async def profiles(self, people: Iterable[Person]) -> dict[Person, Found]:
+        """The directory's answer for each, asked once for all of a tenant."""
+        of_tenant: dict[str, dict[str, None]] = defaultdict(dict)
+        for tenant, id in people:
+            of_tenant[tenant][id] = None
+        found: dict[Person, Found] = {}
+
+        async def ask(tenant: str, ids: list[str]) -> None:
+            answers = await self._ask(tenant, ids)
+            found.update(((tenant, id), answer) for id, answer in answers.items())
+
+        async with anyio.create_task_group() as tasks:
+            for tenant, ids in of_tenant.items():
+                tasks.start_soon(ask, tenant, list(ids))
+        return found
+
+    async def _ask(self, tenant: str, wanted: Sequence[str]) -> dict[str, Found]:
+        """A directory that fails in whatever way is unavailable."""
         reason = Reason("directory_timeout", "no answer in time")
         try:
             with anyio.fail_after(_LOOKUP_S):
-                return dict(zip(wanted, await self.directory.lookup(wanted), strict=True))
+                answers = await self.directory.lookup(wanted, tenant)
+                return dict(zip(wanted, answers, strict=True))
         except TimeoutError:
             log.warning("the directory gave no answer in %gs", _LOOKUP_S)
         except Exception as error:
@@ -336,21 +360,23 @@ class Dispatcher:
     # What can't be planned ----------------------------------------------------------------------
 
     def _settle_unplanned(self, work: Work, planned: Planned) -> None:
-        self.fail_all(planned.failures, work.event, work.ticket, work.replay)
+        event, ticket, replay, tenant = work.event, work.ticket, work.replay, work.tenant.name
+        self.fail_all(planned.failures, event, ticket, replay, tenant)
         for failure in planned.suppressed:
-            self.fail(failure, work.event, work.ticket, work.replay, state=State.SUPPRESSED)
+            self.fail(failure, event, ticket, replay, tenant, state=State.SUPPRESSED)
         if planned.waiting and planned.why_waiting is not None and not work.is_resumed:
             row = input_row(
-                work.event,
+                event,
                 work.route,
                 planned.waiting,
                 source=work.source,
-                replay=work.replay,
+                replay=replay,
+                tenant=tenant,
                 reason=planned.why_waiting,
                 now=self._clock.now(),
             )
-            work.ticket.hold()
-            self.settler.write(Settle(row), work.ticket)
+            ticket.hold()
+            self.settler.write(Settle(row), ticket)
 
     def fail_all(
         self,
@@ -358,6 +384,7 @@ class Dispatcher:
         event: Event,
         ticket: Ticket | None,
         replay: Replay | None,
+        tenant: str,
     ) -> None:
         """Settles recipients that can't be planned: those that die for one reason share a dead
         letter."""
@@ -366,7 +393,8 @@ class Dispatcher:
             grouped[failure.reason].append(failure)
         for group in grouped.values():
             for index, failure in enumerate(group):
-                self.fail(failure, event, ticket, replay, dying=0 if index else len(group))
+                dying = 0 if index else len(group)
+                self.fail(failure, event, ticket, replay, tenant, dying=dying)
 
     def fail(
         self,
@@ -374,6 +402,7 @@ class Dispatcher:
         event: Event,
         ticket: Ticket | None,
         replay: Replay | None,
+        tenant: str,
         *,
         state: State = State.DEAD,
         dying: int = 1,
@@ -406,6 +435,7 @@ class Dispatcher:
                 route=route.id,
                 member=failure.member,
                 hop=hop,
+                tenant=tenant,
             )
             letters = (letter,)
         if ticket is not None:
@@ -445,13 +475,14 @@ def with_fallbacks(delivery: Delivery) -> Iterable[Delivery]:
         yield from with_fallbacks(fallback)
 
 
-def _addresses(outcomes: Iterable[tuple[Work, Planned]]) -> Iterator[tuple[str, Target]]:
+def _addresses(outcomes: Iterable[tuple[Work, Planned]]) -> Iterator[tuple[Address, Target]]:
     """Every address that a sink could find dead."""
     for _, planned in outcomes:
         for primary in planned.deliveries:
             for delivery in with_fallbacks(primary):
-                if delivery.target is not None and delivery.target.address:
-                    yield delivery.step.sink, delivery.target
+                target = delivery.target
+                if target is not None and target.address:
+                    yield Address(delivery.tenant, delivery.step.sink, target.address), target
 
 
 def _asked_for(work: Work, planned: Planned) -> list[Delivery]:

@@ -9,6 +9,7 @@ from typing import TypeAlias, final
 
 from router.clock import Clock
 from router.delivery.cancelling import ended
+from router.delivery.gone import address_of
 from router.delivery.holds import held
 from router.delivery.job import Job, unpack
 from router.delivery.settling import Settler
@@ -108,7 +109,7 @@ class DueDeliveries:
         log.warning(
             "a delivery is in doubt, its claim ended without an outcome: %s",
             job.in_doubt,
-            extra={"router": {"route": job.route, "step": job.step, "sink": job.sink}},
+            extra={"router": job.names},
         )
 
     async def _without_ended(self, dues: list[_Due]) -> list[_Due]:
@@ -120,11 +121,11 @@ class DueDeliveries:
     async def _without_gone(self, dues: list[_Due]) -> list[_Due]:
         """Another delivery may have found the address dead meanwhile."""
         gone = await self._settler.gone.among(
-            (due.job.sink, due.job.target) for due in dues if due.job.target.address
+            (address_of(due.job), due.job.target) for due in dues if due.job.target.address
         )
         left: list[_Due] = []
         for due in dues:
-            if (due.job.sink, due.job.target.address) in gone:
+            if address_of(due.job) in gone:
                 due.job.barred = GONE
                 self._settler.settle(due.job, barred(GONE))
             else:

@@ -113,6 +113,7 @@ def _facts(job: Job, type: FeedbackType, settlement: Settlement) -> dict[str, An
     facts: dict[str, Any] = {
         "delivery": job.key.hex(),
         "event": {"identity": job.identity, "type": job.event_type, "position": job.position},
+        "tenant": job.tenant or None,
         "route": job.route,
         "step": job.step,
         "sink": job.sink,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import final
+from typing import NamedTuple, final
 
 from router.clock import Clock
 from router.delivery.job import Job
@@ -19,6 +19,14 @@ _LOOK_EVERY_S = 10.0
 _DAY = 86400.0
 _KEEP_S = 90 * _DAY
 _KEEP_UNDATED_S = 7 * _DAY
+
+
+class Address(NamedTuple):
+    """Where a sink sends something of a tenant's: what it finds dead is dead for that tenant."""
+
+    tenant: str
+    sink: str
+    address: str
 
 
 @final
@@ -47,29 +55,25 @@ class GoneAddresses:
         until = now + (_KEEP_UNDATED_S if registered_at is None else _KEEP_S)
         value = repr(now if registered_at is None else registered_at)
         return [
-            Fact(self._scope(job.sink, job.target.address), "", value, until),
+            Fact(self._scope(address_of(job)), "", value, until),
             Fact(SINKS, job.sink, until=now + _KEEP_S),
         ]
 
-    async def among(self, addresses: Iterable[tuple[str, Target]]) -> set[tuple[str, str]]:
-        """Those of the sinks' targets that are dead, as sink and address.
+    async def among(self, addresses: Iterable[tuple[Address, Target]]) -> set[Address]:
+        """Those that are dead.
 
         Raises:
             LedgerDown: nobody knows.
         """
         await self._look()
-        scopes = {
-            self._scope(sink, target.address): (sink, target)
-            for sink, target in addresses
-            if sink in self._sinks
-        }
+        scopes = {self._scope(a): (a, target) for a, target in addresses if a.sink in self._sinks}
         if not scopes:
             return set()
-        dead: set[tuple[str, str]] = set()
+        dead: set[Address] = set()
         for fact in await self._ledger.facts(list(scopes)):
-            sink, target = scopes[fact.scope]
+            address, target = scopes[fact.scope]
             if target.registered_at is None or target.registered_at <= float(fact.value):
-                dead.add((sink, target.address))
+                dead.add(address)
         return dead
 
     async def _look(self) -> None:
@@ -79,6 +83,12 @@ class GoneAddresses:
             self._sinks |= {fact.member for fact in await self._ledger.facts([SINKS])}
             self._looked_at = now
 
-    def _scope(self, sink: str, address: str) -> str:
-        raw = address.encode("utf-8", "surrogatepass")
-        return f"{SINKS}:{sink}:{blake2b(raw, key=self._key, digest_size=16).hexdigest()}"
+    def _scope(self, one: Address) -> str:
+        text = f"{one.tenant}\0{one.address}" if one.tenant else one.address
+        raw = text.encode("utf-8", "surrogatepass")
+        return f"{SINKS}:{one.sink}:{blake2b(raw, key=self._key, digest_size=16).hexdigest()}"
+
+
+def address_of(job: Job) -> Address:
+    """Where a delivery goes."""
+    return Address(job.tenant, job.sink, job.target.address)

@@ -26,6 +26,7 @@ def input_row(
     *,
     source: str,
     replay: Replay | None,
+    tenant: str,
     reason: Reason,
     now: float,
 ) -> Row:
@@ -34,6 +35,7 @@ def input_row(
     Args:
         source: The source's name: its ``decode`` reads the record again.
         replay: The replay that brought the event, if one did.
+        tenant: Whose event it is; empty where no tenants are configured.
     """
     record = event.record
     ids = [draft.id for draft in drafts]
@@ -51,7 +53,8 @@ def input_row(
         position=record.position,
         reason=reason,
         blob=pack_record(
-            {"route": route.id, "ids": ids, "source": source, "replay": asked}, record
+            {"route": route.id, "ids": ids, "source": source, "replay": asked, "tenant": tenant},
+            record,
         ),
     )
 

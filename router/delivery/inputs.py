@@ -19,7 +19,7 @@ from router.delivery.under_way import UnderWay
 from router.events import Event, Record
 from router.ledger import Row, Settle, State
 from router.messages import Reason
-from router.planning import Route, Ruleset, select
+from router.planning import Route, Ruleset, UnknownTenant, select
 
 _AT_ONCE = 500
 _GONE = Reason("route_gone", "its route or source is not configured any more")
@@ -90,6 +90,10 @@ class Inputs:
         if route is None or event is None:
             self._die(row, head, record, _GONE)
             return None
+        tenant = rules.tenants.of(event)
+        if isinstance(tenant, UnknownTenant):
+            self._die(row, head, record, tenant.reason)
+            return None
         ids = set(head["ids"])
         given = _Input(row, head, record, route, event)
         work = Work(
@@ -100,6 +104,7 @@ class Inputs:
             Ticket(lambda _: self._end(given)),
             head["source"],
             replay_of(head),
+            tenant,
             with_event_steps=False,
             is_resumed=True,
         )
@@ -138,6 +143,7 @@ class Inputs:
             route=head["route"],
             member=row.key.hex(),
             hop=replay.hop if replay else 0,
+            tenant=head.get("tenant", ""),
         )
         self._settler.write(
             Settle(replace(row, state=State.DEAD, reason=reason), follow_ups=(letter,))

@@ -31,7 +31,16 @@ from router.events import (
 )
 from router.ledger import Fact, LedgerDown, ProgressKey, Settle, State
 from router.messages import Reason
-from router.planning import Draft, Failure, Route, Ruleset, select
+from router.planning import (
+    UNKNOWN_TENANT,
+    Draft,
+    Failure,
+    Route,
+    Ruleset,
+    Tenant,
+    UnknownTenant,
+    select,
+)
 from router.sources import CommitFailed, Source, Unmatched
 from router.telemetry import Metrics
 
@@ -314,37 +323,59 @@ class Intake:
         incoming = self._decode(record, plans)
         reached(Stage.DECODED)
         if isinstance(incoming, Incoming):
-            interest = plans.rules.interest(incoming.event)
-            if interest.routes or interest.marks:
-                plans.outcomes[record.topic, "matched"] += 1
-            elif unwanted := self._unwanted(record, incoming, plans):
-                self._bury(unwanted, ticket, "match")
-            if interest.marks:
-                now = self._clock.now()
-                plans.mark(marks_of(incoming.event, interest.marks, now), ticket)
-            for route in interest.routes:
-                if incoming.replay is None or _asks_for(incoming.replay, route.id):
-                    self._metrics.route(route.id).matched()
-                    await self._match(route, incoming, record, ticket, plans)
+            await self._want(incoming, record, ticket, plans)
         elif incoming is not None:
             stage = "match" if incoming.reason is _UNMATCHED else "decode"
             self._bury(incoming, ticket, stage)
         ticket.release()
 
+    async def _want(
+        self, incoming: Incoming, record: Record, ticket: Ticket, plans: _Plans
+    ) -> None:
+        event, replay = incoming.event, incoming.replay
+        interest = plans.rules.interest(event)
+        if not interest.routes and not interest.marks:
+            if unwanted := self._unwanted(record, incoming, plans):
+                self._bury(unwanted, ticket, "match")
+            return
+        tenant = plans.rules.tenants.of(event)
+        if isinstance(tenant, UnknownTenant):
+            plans.outcomes[record.topic, UNKNOWN_TENANT] += 1
+            hop = replay.hop if replay else 0
+            self._bury(Poison(event.record, tenant.reason, hop=hop), ticket, "tenant")
+            return
+        plans.outcomes[record.topic, "matched"] += 1
+        if interest.marks:
+            now = self._clock.now()
+            plans.mark(marks_of(event, interest.marks, now, tenant.name), ticket)
+        for route in interest.routes:
+            if replay is None or _asks_for(replay, route.id):
+                self._metrics.route(route.id).matched()
+                await self._match(route, incoming, tenant, record, ticket, plans)
+
     async def _match(
-        self, route: Route, incoming: Incoming, record: Record, ticket: Ticket, plans: _Plans
+        self,
+        route: Route,
+        incoming: Incoming,
+        tenant: Tenant,
+        record: Record,
+        ticket: Ticket,
+        plans: _Plans,
     ) -> None:
         event, replay = incoming.event, incoming.replay
         if replay is None and self._is_beyond_window(record):
             failure = Failure(route, _BEYOND_WINDOW)
-            self._dispatcher.fail(failure, event, ticket, None, state=State.SUPPRESSED)
+            suppressed = State.SUPPRESSED
+            self._dispatcher.fail(failure, event, ticket, None, tenant.name, state=suppressed)
             return
         selected = select(route, event)
-        self._dispatcher.fail_all(selected.failures, event, ticket, replay)
+        self._dispatcher.fail_all(selected.failures, event, ticket, replay, tenant.name)
         for index, drafts in enumerate(_chunks(selected.drafts)):
             ticket.hold()
             plans.works.append(
-                Work(event, route, plans.rules, drafts, ticket, self.name, replay, index == 0)
+                Work(
+                    event, route, plans.rules, drafts, ticket, self.name, replay, tenant, index == 0
+                )
             )
             plans.size += len(drafts) or 1
             if plans.size >= _CHUNK:

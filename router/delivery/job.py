@@ -41,6 +41,7 @@ class Job:
         message: Rendered; None until just before the claim.
         record: The event's record, for a dead letter.
         identity: The event's identity.
+        tenant: Whose it is; empty where no tenants are configured.
         attempts: Attempts made so far; ``first_at`` when the first was.
         epoch: Of the claim; 0 while unclaimed. ``claimed_at`` is monotonic, when it was asked for.
         ticket: Holds the record's offset; None for work out of the schedule.
@@ -76,6 +77,7 @@ class Job:
     in_doubt: InDoubtRule
     expires_at: float | None = None
     recipient: str = ""
+    tenant: str = ""
     traceparent: str | None = None
     delivery: Delivery | None = None
     rules: Ruleset | None = None
@@ -114,6 +116,12 @@ class Job:
     def is_withdrawn(self) -> bool:
         """Its partition went to another replica, and Kafka still has the record."""
         return self.ticket is not None and not self.ticket.is_current
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Which route, step and sink it is of, and whose: for logs."""
+        names = {"route": self.route, "step": self.step, "sink": self.sink}
+        return names | {"tenant": self.tenant} if self.tenant else names
 
     def take_over(self, kept: Job) -> None:
         """Goes on where another process left off, as its row says: what it has scheduled, and put
@@ -202,6 +210,7 @@ def job_of(delivery: Delivery, rules: Ruleset, ticket: Ticket | None) -> Job:
         in_doubt=step.in_doubt,
         expires_at=delivery.expires_at,
         recipient=delivery.recipient.id if delivery.recipient else "",
+        tenant=delivery.tenant,
         traceparent=event.headers.get("traceparent"),
         delivery=delivery,
         rules=rules,
@@ -231,7 +240,8 @@ def render_job(job: Job, now: float) -> Reason | None:
     assert job.delivery is not None
     assert job.rules is not None
     try:
-        job.message = render(job.delivery, job.rules.templates, now)
+        rules = job.rules
+        job.message = render(job.delivery, rules.templates, now, rules.tenants)
     except RenderError as error:
         return Reason("render_failed", str(error))
     except Exception as error:
@@ -272,6 +282,7 @@ def _policy_facts(job: Job) -> dict[str, Any]:
     """What policies need to know of a kept delivery; most have nothing of it."""
     hours = job.quiet_hours
     facts = {
+        "tn": job.tenant,
         "ct": job.category,
         "ch": job.channel,
         "us": job.is_unsilenceable,
@@ -305,6 +316,7 @@ def unpack(row: Row) -> Job:
         in_doubt=head["d"],
         expires_at=row.expires_at,
         recipient=head["p"],
+        tenant=head.get("tn", ""),
         traceparent=head["tp"],
         message=message_from_dict(head["m"]) if head["m"] is not None else None,
         attempts=row.attempts,

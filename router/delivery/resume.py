@@ -42,6 +42,7 @@ from router.planning import (
     Scheduled,
     Settlement,
     Suppressed,
+    UnknownTenant,
     barred,
     plan,
     select,
@@ -230,7 +231,8 @@ class Resumer:
     async def _complete(self, job: Job) -> Settlement | None:
         """What becomes of a delivery that can't be completed; None once it is."""
         if job.target.kind == ENDPOINT:
-            profile = (await self._dispatcher.profiles([job.recipient]))[job.recipient]
+            person = (job.tenant, job.recipient)
+            profile = (await self._dispatcher.profiles([person]))[person]
             if isinstance(profile, Unavailable):
                 return Scheduled(self._clock.now() + _DIRECTORY_S, profile.reason)
             events = self._readings.all_of(job.record)
@@ -256,12 +258,14 @@ class Resumer:
         return Dead(_NOT_PLANNED)
 
     async def _plan(self, job: Job, event: Event, rules: Ruleset) -> Planned:
-        route = rules.routes.get(job.route)
-        if route is None:
+        route, tenant = rules.routes.get(job.route), rules.tenants.of(event)
+        if route is None or isinstance(tenant, UnknownTenant):
             return Planned()
         drafts = [d for d in select(route, event).drafts if d.id == job.recipient]
-        profiles = await self._dispatcher.profiles(d.id for d in drafts)
-        return plan(route, event, drafts, [profiles[d.id] for d in drafts], rules.divert)
+        people = [(tenant.name, draft.id) for draft in drafts]
+        known = await self._dispatcher.profiles(people)
+        profiles = [known[person] for person in people]
+        return plan(route, event, drafts, profiles, rules.divert, tenant=tenant)
 
 
 def _find(planned: Planned, key: bytes) -> Delivery | None:

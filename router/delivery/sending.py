@@ -225,7 +225,7 @@ class Workers:
         elif isinstance(outcome, Retry):
             self._count.retry(outcome.reason.code)
         who = {"recipient": job.recipient} if isinstance(outcome, Retry) and job.recipient else {}
-        told = {"route": job.route, "step": job.step, "attempt": job.attempts} | who
+        told = job.names | {"attempt": job.attempts} | who
         log.log(
             logging.DEBUG if isinstance(outcome, Retry) else logging.WARNING,
             "sink %s: %s",

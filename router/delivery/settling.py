@@ -135,7 +135,7 @@ class Settler:
                 log.warning(
                     "delivery is dead: %s",
                     settlement.reason,
-                    extra={"router": {"route": job.route, "step": job.step, "sink": job.sink}},
+                    extra={"router": job.names},
                 )
         if self.reporter is not None:
             rows = (*rows, *self.reporter.rows(job, settlement))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from router.clock import Clock
 from router.config import Project
 from router.demo.samples import samples_of
 from router.directories import KINDS as DIRECTORIES
-from router.planning import select
+from router.planning import Tenant, select
 from router.recipients import Recipient
 
 
@@ -23,14 +24,15 @@ class Whom:
 
 async def people_of(project: Project, clock: Clock) -> dict[str, Whom]:
     """Who is behind each address that the samples reach."""
-    ids: set[str] = set()
+    wanted: dict[str, set[str]] = defaultdict(set)
     for sample in samples_of(project):
-        for route in project.routes.values():
-            ids |= {draft.id for draft in select(route, sample).drafts}
-    wanted = sorted(ids)
+        tenant = project.tenants.of(sample)
+        if isinstance(tenant, Tenant):
+            for route in project.routes.values():
+                wanted[tenant.name] |= {draft.id for draft in select(route, sample).drafts}
     opening = DIRECTORIES.load(project.directory.type).open(project.directory, clock=clock)
     async with opening as directory:
-        found = await directory.lookup(wanted)
+        found = [f for name, ids in wanted.items() for f in await directory.lookup([*ids], name)]
     people = (person for person in found if isinstance(person, Recipient))
     return {address: whom for person in people for address, whom in _addresses(person)}
 

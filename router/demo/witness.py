@@ -15,7 +15,7 @@ from router.delivery.dispatch import with_fallbacks
 from router.directories import KINDS as DIRECTORIES
 from router.events import Event, Record
 from router.messages import ProfileUpdate
-from router.planning import Route, plan, select
+from router.planning import Route, UnknownTenant, plan, select
 from router.planning.digest import Told, digest_event
 from router.recipients import Directory
 from router.sandbox import Received
@@ -81,17 +81,20 @@ async def _of_digests(
     project: Project, route: Route, event: Event, directory: Directory
 ) -> dict[str, Origin]:
     """Where the deliveries come from of the digests that this event opens, if it opens them."""
-    if route.policy.digest is None:
+    tenant = project.tenants.of(event)
+    if route.policy.digest is None or isinstance(tenant, UnknownTenant):
         return {}
     drafts = select(route, event).drafts
-    profiles = await directory.lookup([draft.id for draft in drafts])
+    profiles = await directory.lookup([draft.id for draft in drafts], tenant.name)
     by_id = {draft.id: (draft, found) for draft, found in zip(drafts, profiles, strict=True)}
     found: dict[str, Origin] = {}
-    for member in plan(route, event, drafts, profiles, project.divert).members:
+    for member in plan(route, event, drafts, profiles, project.divert, tenant=tenant).members:
         key = digest_key(member)
         told, _ = digest_event(key, [Told(member.key, event, member.item)])
         draft, profile = by_id[member.recipient.id]
-        planned = plan(route, told, [draft], [profile], project.divert, is_digest=True)
+        planned = plan(
+            route, told, [draft], [profile], project.divert, is_digest=True, tenant=tenant
+        )
         for delivery in (d for primary in planned.deliveries for d in with_fallbacks(primary)):
             found[delivery.key.hex()] = Origin(event.id, route.id, delivery.step.sink)
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
@@ -13,7 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from router.problems import did_you_mean
-from router.recipients import Device, Endpoint, Recipient
+from router.recipients import Device, Endpoint, Found, Recipient, Unknown
 from router.values import Secret
 
 
@@ -80,6 +81,7 @@ class PersonEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Annotated[str, BeforeValidator(_number_as_text), Field(min_length=1)]
+    tenant: Text = None
     email: Text = None
     name: Text = None
     locale: Text = None
@@ -107,8 +109,27 @@ class PersonEntry(BaseModel):
         )
 
 
-def read_people(text: str, suffix: str) -> dict[str, Recipient]:
-    """Recipients by id.
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """The people of one file: a directory that does not change.
+
+    Attributes:
+        by_tenant: By tenant and id; those of the empty one are everybody's.
+    """
+
+    by_tenant: Mapping[str, Mapping[str, Recipient]]
+
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
+        """The tenant's people, or everybody's; never another tenant's."""
+        own, shared = (self.by_tenant.get(name, {}) for name in (tenant, ""))
+        return [own.get(id) or shared.get(id) or Unknown(id) for id in ids]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_tenant.values()))
+
+
+def read_people(text: str, suffix: str) -> Roster:
+    """The people of a file. An id may stand once for each tenant, and once for everybody.
 
     Args:
         suffix: ``.yaml``, ``.yml``, ``.json`` or ``.csv``. YAML and JSON hold a list of people or
@@ -119,7 +140,7 @@ def read_people(text: str, suffix: str) -> dict[str, Recipient]:
         PeopleError: it can't be read; every wrong entry is named, the first ten in full.
     """
     entries = _READERS[suffix](text)
-    people: dict[str, Recipient] = {}
+    people: dict[str, dict[str, Recipient]] = {}
     wrong: list[str] = []
     for place, entry in entries:
         try:
@@ -127,13 +148,14 @@ def read_people(text: str, suffix: str) -> dict[str, Recipient]:
         except ValidationError as error:
             wrong += [f"{place}: {what}" for what in _explain(error)]
             continue
-        if person.id in people:
+        known = people.setdefault(person.tenant or "", {})
+        if person.id in known:
             wrong.append(f"{place}: this id stands twice")
-        people[person.id] = person.recipient()
+        known[person.id] = person.recipient()
     if wrong:
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise PeopleError("; ".join(wrong[:10]) + more)
-    return people
+    return Roster(people)
 
 
 _INNER: dict[str, type[BaseModel]] = {"devices": DeviceEntry, "endpoints": EndpointEntry}

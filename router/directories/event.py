@@ -17,7 +17,7 @@ class EventDirectoryConfig(DirectoryConfig):
 class EventDirectory:
     """Answers every id with a recipient of that id and nothing else."""
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
         return [Recipient(id) for id in ids]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import final
@@ -15,9 +15,9 @@ from pydantic import Field, field_validator
 
 from router.clock import Clock
 from router.directories._contract import DirectoryConfig, DirectoryType
-from router.directories._people import SUFFIXES, PeopleError, read_people
+from router.directories._people import SUFFIXES, PeopleError, Roster, read_people
 from router.messages import Reason
-from router.recipients import Directory, Found, Recipient, Unavailable, Unknown
+from router.recipients import Directory, Found, Unavailable
 from router.values import FilePath
 
 log = logging.getLogger("router.directories")
@@ -55,15 +55,15 @@ class FileDirectory:
         self._lock = anyio.Lock()
         self._looked_at: float | None = None
         self._stamp: tuple[int, int, int] | None = None
-        self._people: Mapping[str, Recipient] | None = None
+        self._people: Roster | None = None
         self._trouble: str | None = None
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
         await self._refresh()
         if self._people is None:
             missing = Unavailable(Reason("directory_unreadable", self._trouble or ""))
             return [missing] * len(ids)
-        return [self._people.get(id) or Unknown(id) for id in ids]
+        return await self._people.lookup(ids, tenant)
 
     async def _refresh(self) -> None:
         async with self._lock:

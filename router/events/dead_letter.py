@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -42,6 +42,7 @@ class DeadLetter:
         record: The original; ``cut`` tells when its value is only the beginning.
         reason: Why.
         stage: Where it ended: ``decode``, ``match``, ``recipients``, ``render``, ``send`` …
+        tenant: Whose event it is; None where there are no tenants, or it is not known.
         route, step, sink: Of the delivery; None where the event itself is dead.
         delivery_key: 16 bytes; None where the event itself is dead.
         attempts: Attempts made to send it.
@@ -63,6 +64,7 @@ class DeadLetter:
     at: float
     cut: Cut | None = None
     hop: int = 0
+    tenant: str | None = None
 
 
 class NotADeadLetter(ValueError):
@@ -101,12 +103,14 @@ def dead_letter_from_kafka(record: Record) -> DeadLetter:
     Raises:
         NotADeadLetter: the router did not write it.
     """
-    names = tuple(f"router-{name}" for name in _FACTS)
-    facts = record.headers[: len(names)]
-    if tuple(name for name, _ in facts) != names:
+    facts = record.headers[: len(_FACTS)]
+    if [name for name, _ in facts] != [f"router-{name}" for name in _FACTS]:
+        facts = facts[: len(_FACTS) - len(_LATER)]
+    names = [name for name in _FACTS if len(facts) == len(_FACTS) or name not in _LATER]
+    if [name for name, _ in facts] != [f"router-{name}" for name in names]:
         raise NotADeadLetter(f"{record.position} has no dead-letter headers")
     try:
-        texts = {name: value.decode() for name, (_, value) in zip(_FACTS, facts, strict=True)}
+        texts = {name: value.decode() for name, (_, value) in zip(names, facts, strict=True)}
         return _from_facts(texts, record.key, record.value, record.headers[len(names) :])
     except ValueError as error:
         raise NotADeadLetter(f"{record.position}: a dead-letter header can't be read") from error
@@ -198,7 +202,10 @@ _FACTS: Mapping[str, Callable[[DeadLetter, Cut | None], str]] = {
     "size": lambda letter, cut: str(cut.size) if cut else "",
     "sha256": lambda letter, cut: cut.sha256 if cut else "",
     "hop": lambda letter, cut: str(letter.hop),
+    "tenant": lambda letter, cut: letter.tenant or "",
 }
+_LATER: Final = frozenset({"tenant"})
+"""Facts that letters of earlier versions lack; they stand last."""
 
 
 def _moment(text: str) -> float:
@@ -232,4 +239,5 @@ def _from_facts(
         at=_moment(facts["at"]),
         cut=Cut(int(facts["size"]), facts["sha256"]) if facts["size"] else None,
         hop=int(facts["hop"] or 0),
+        tenant=facts.get("tenant") or None,
     )

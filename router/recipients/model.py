@@ -95,6 +95,11 @@ Found: TypeAlias = Recipient | Unknown | Unavailable
 class Directory(Protocol):
     """Where profiles come from."""
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
-        """One answer for each id, in the same order; never raises for a single id's sake."""
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
+        """One answer for each id, in the same order; never raises for a single id's sake.
+
+        Args:
+            tenant: Who asks; empty where no tenants are configured. It must find nobody that
+                belongs to another tenant.
+        """
         ...

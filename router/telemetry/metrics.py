@@ -8,7 +8,7 @@ names from the configuration, Kafka's topics and partitions, and bounded codes, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal, final
+from typing import Final, Literal, final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,13 +28,14 @@ from router.telemetry.families import Families
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of :meth:`Metrics.render`'s text."""
 
-EventOutcome = Literal["matched", "unmatched", "poison", "skipped"]
+EventOutcome = Literal["matched", "unmatched", "poison", "skipped", "unknown_tenant"]
 AttemptOutcome = Literal["delivered", "retry", "halt", "rejected", "in_doubt"]
 GateScope = Literal["sink", "endpoint", "target"]
 GateCause = Literal["halt", "pause", "breaker", "retry_after"]
 BreakerState = Literal["closed", "half_open", "open"]
 _Part = Literal["route", "sink"]
 
+_OUTCOMES: tuple[EventOutcome, ...] = get_args(EventOutcome)
 _BREAKER: Mapping[BreakerState, int] = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -53,7 +54,8 @@ class TopicMetrics:
         self._read.inc(count)
 
     def event(self, outcome: EventOutcome, count: int = 1) -> None:
-        """What became of records: ``skipped`` were settled before, ``unmatched`` no route wants."""
+        """What became of records: ``skipped`` were settled before, ``unmatched`` no route wants,
+        those of an ``unknown_tenant`` are dead letters."""
         self._outcomes[outcome].inc(count)
 
 
@@ -254,8 +256,7 @@ class Metrics:
         bound = self._topics.get((source, topic))
         if bound is None:
             outcomes: dict[EventOutcome, Counter] = {
-                outcome: self.families.events.labels(topic, outcome)
-                for outcome in ("matched", "unmatched", "poison", "skipped")
+                outcome: self.families.events.labels(topic, outcome) for outcome in _OUTCOMES
             }
             bound = TopicMetrics(self.families.records_read.labels(source, topic), outcomes)
             self._topics[source, topic] = bound

@@ -11,7 +11,7 @@ from router.planning.policies.model import CancelOn
 from router.routing import MISSING, Path
 
 
-def held_scope(name: str, cancel: CancelOn, event: Event, tenant: str = "") -> str | None:
+def held_scope(name: str, cancel: CancelOn, event: Event, tenant: str) -> str | None:
     """Where a message of this event looks for the mark of the event that ends it.
 
     Args:
@@ -23,7 +23,7 @@ def held_scope(name: str, cancel: CancelOn, event: Event, tenant: str = "") -> s
     return _scope(name, tuple(same.own for same in cancel.same), event, tenant)
 
 
-def mark_scope(name: str, cancel: CancelOn, event: Event, tenant: str = "") -> str | None:
+def mark_scope(name: str, cancel: CancelOn, event: Event, tenant: str) -> str | None:
     """Where the event that ends messages leaves its mark; None where it lacks a value."""
     return _scope(name, tuple(same.other for same in cancel.same), event, tenant)
 

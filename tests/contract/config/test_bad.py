@@ -1,8 +1,8 @@
 """Every mistake has its exact text: golden files in ``tests/config/bad``.
 
 A case is one file that is laid over the good project in ``tests/config/base``: in ``router/`` it
-is router.yaml, in ``routes/`` the only file of routes, in ``env/`` the overlay; a folder in
-``project/`` is laid over the whole. ``NAME.expected`` beside it is what must be printed. With
+is router.yaml, in ``routes/`` the only file of routes, in ``env/`` the overlay, in ``tenants/`` one
+tenant's file; a folder in ``project/`` is laid over the whole. ``NAME.expected`` beside it is what must be printed. With
 ``UPDATE_EXPECTED=1`` the files are written anew, for a diff to be read.
 """
 
@@ -20,7 +20,7 @@ from router.routing import CODES as ROUTING_CODES
 
 GROUND = Path(__file__).parents[2] / "config"
 BAD = GROUND / "bad"
-FILES = ("router", "routes", "env")
+FILES = ("router", "routes", "env", "tenants")
 CASES = sorted(
     [
         *(path for kind in FILES for path in BAD.glob(f"{kind}/*.yaml")),
@@ -45,6 +45,8 @@ def lay_out(case: Path, target: Path) -> str | None:
         return "dev" if (target / "config/env/dev.yaml").exists() else None
     if kind == "routes":
         (target / "config/routes/payments.yaml").write_bytes(case.read_bytes())
+    elif kind == "tenants":
+        (target / "config/tenants/acme.yaml").write_bytes(case.read_bytes())
     elif kind == "env":
         (target / "config/env/dev.yaml").write_bytes(case.read_bytes())
         return "dev"
@@ -87,5 +89,15 @@ def test_every_code_has_a_case() -> None:
             r"^(?:\S+: )?error (\w\d{3}):", case.with_suffix(".expected").read_text("utf-8"), re.M
         )
     }
-    assert shown - codes.CODES.keys() - ROUTING_CODES.keys() <= {"T120", "T121", "T130"}
+    assert shown - codes.CODES.keys() - ROUTING_CODES.keys() <= {
+        "T107",
+        "T108",
+        "T115",
+        "T116",
+        "T117",
+        "T120",
+        "T121",
+        "T125",
+        "T130",
+    }
     assert codes.CODES.keys() - shown == NOT_SHOWN

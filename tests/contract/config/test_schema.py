@@ -22,6 +22,7 @@ from router.routing import OPERATOR_NAMES
 ROOT = Path(__file__).parents[3]
 PROJECTS = (ROOT, ROOT / "tests/config/base")
 KINDS: tuple[Kind, ...] = ("router", "routes", "env", "template")
+ALONE: tuple[Kind, ...] = ("analytics", "tenant")
 FILES: list[tuple[Kind, Path]] = [
     (kind, path)
     for project in PROJECTS
@@ -29,6 +30,7 @@ FILES: list[tuple[Kind, Path]] = [
         ("router", "config/router.yaml"),
         ("routes", "config/routes/*.yaml"),
         ("env", "config/env/*.yaml"),
+        ("tenant", "config/tenants/*.yaml"),
         ("analytics", "config/maps/*.yaml"),
         ("template", "templates/*/template.yaml"),
     )
@@ -49,7 +51,7 @@ def complaints(kind: Kind, text: str) -> list[str]:
     return [f"{error.json_path}: {error.message}" for error in found]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "analytics"])
+@pytest.mark.parametrize("kind", [*KINDS, *ALONE])
 def test_each_schema_is_a_schema(kind: Kind) -> None:
     Draft202012Validator.check_schema(schema(kind))
 
@@ -86,6 +88,10 @@ def test_files_that_load_are_accepted(kind: Kind, path: Path) -> None:
         ),
         ("env", "sinks: {m: {hots: x}}\n", "$.sinks.m"),
         ("template", "locales: {require: [en]}\n", "$.locales"),
+        ("tenant", "sinks: {m: {hots: x}}\n", "$.sinks.m"),
+        ("tenant", "sinks: {m: {type: smtp}}\n", "$.sinks.m"),
+        ("tenant", "brand: {colors: [a]}\n", "$.brand.colors"),
+        ("env", "tenants: {named: {acme: {brnad: {}}}}\n", "$.tenants.named.acme"),
     ],
 )
 def test_mistakes_are_shown_where_they_are(kind: Kind, text: str, place: str) -> None:
@@ -96,6 +102,7 @@ def test_mistakes_are_shown_where_they_are(kind: Kind, text: str, place: str) ->
     "text",
     [
         "sinks: {m: null, n: {timeout: null, concurrency: '${N}'}}\ndivert: null\n",
+        "tenants: {named: {acme: null, globex: {sinks: {m: {host: null}}}}}\n",
         "x-anchors: {a: 1}\nlogs: {x-note: 1, level: debug}\n",
     ],
 )

@@ -82,7 +82,7 @@ class People:
         self.bug: Exception | None = None
         self.asked = 0
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
         self.asked += 1
         if self.bug is not None:
             raise self.bug

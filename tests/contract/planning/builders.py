@@ -33,7 +33,7 @@ class People:
 
     people: Mapping[str, Recipient] = field(default_factory=dict[str, Recipient])
 
-    async def lookup(self, ids: Sequence[str]) -> Sequence[Found]:
+    async def lookup(self, ids: Sequence[str], tenant: str = "") -> Sequence[Found]:
         return [self.people.get(id) or Unknown(id) for id in ids]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 
-from router.authoring.rehearsal import ruleset
 from router.clock import SystemClock
 from router.config import Project
 from router.delivery import Limits, Reporting, Topics, Window, Worker
@@ -152,7 +151,7 @@ async def run(
     letters, metrics = Letters(), Metrics("test")
     clock = SystemClock()
     worker = Worker(
-        ruleset(project),
+        project.rules(),
         ledger,
         directory,
         letters,

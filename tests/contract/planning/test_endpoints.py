@@ -210,7 +210,7 @@ class Changing:
     def __init__(self, *answers: People) -> None:
         self.answers = list(answers)
 
-    async def lookup(self, ids: Any) -> Any:
+    async def lookup(self, ids: Any, tenant: str = "") -> Any:
         people = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return await people.lookup(ids)
 
