@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from router.authoring.rehearsal import EventRehearsal
+from router.authoring.rehearsed import EventRehearsal
 from router.authoring.rehearsal_report import event_to_dict, route_to_dict
 from router.config import Project
 from router.events import Event
@@ -86,7 +86,8 @@ def explanation_to_dict(
                 "deliveries": found["deliveries"] if found else [],
             }
         )
-    return {"event": event_to_dict(rehearsal, with_content=False)["event"], "routes": routes}
+    told = event_to_dict(rehearsal, with_content=False)
+    return {name: told[name] for name in ("event", "tenant", "dead")} | {"routes": routes}
 
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from router.authoring.inputs import Given, People, at_time, read_events
+from router.authoring.inputs import Given, at_time, read_events
 from router.cli.output import USAGE, fail, now
 from router.clock import SystemClock
 from router.config import Project
@@ -127,6 +127,6 @@ def _directory_of(path: Path) -> Directory:
     if suffix not in SUFFIXES:
         raise fail(f"{path}: the name of a file of people ends in {', '.join(SUFFIXES)}", USAGE)
     try:
-        return People(read_people(path.read_text("utf-8-sig"), suffix))
+        return read_people(path.read_text("utf-8-sig"), suffix)
     except (PeopleError, OSError, UnicodeDecodeError) as error:
         raise fail(f"{path}: {error}", USAGE) from None

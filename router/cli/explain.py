@@ -14,7 +14,7 @@ from router.authoring.explanation import (
     needed_leaves,
 )
 from router.authoring.inputs import Given, with_recipients
-from router.authoring.rehearsal import EventRehearsal, rehearse_event, ruleset
+from router.authoring.rehearsal import EventRehearsal, rehearse_event
 from router.cli.events import choose_source, event_options, opened_directory, read_given
 from router.cli.output import (
     FOUND_PROBLEMS,
@@ -25,7 +25,7 @@ from router.cli.output import (
     print_json,
     read_project,
 )
-from router.cli.rehearsal_text import dim, route_lines
+from router.cli.rehearsal_text import dead_line, dim, event_line, route_lines
 from router.config import Project
 from router.events import Event, Poison
 from router.problems import did_you_mean
@@ -106,13 +106,15 @@ def _only(given: Sequence[Given], file: str) -> Given:
 async def _rehearse(project: Project, given: Given, people: str | None) -> EventRehearsal:
     async with opened_directory(project, people) as directory:
         known = with_recipients(directory, [given])
-        return await rehearse_event(ruleset(project), given.event, known, given.moment)
+        return await rehearse_event(project.rules(), given.event, known, given.moment)
 
 
 def _lines(
     event: Event, explained: Sequence[Explained], rehearsal: EventRehearsal, *, with_content: bool
 ) -> Iterator[str]:
-    yield f"{click.style(event.type or '(no type)', bold=True)}  {event.id}"
+    yield event_line(event, rehearsal)
+    if rehearsal.dead is not None:
+        yield dead_line(rehearsal.dead)
     plans = {plan.route.id: plan for plan in rehearsal.routes}
     for one in explained:
         yield ""

@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
-
 from router import directories, ledger, sinks, sources
-from router.config.components import link_component, named
+from router.config.components import component_secrets, link_component, named
 from router.config.defaults import Categories, Layer, read_category, read_layer
 from router.config.fields import Fields, a_kind
 from router.config.groups import check_groups, sink_facts
-from router.config.models import scalars, secret_nodes
+from router.config.models import secret_nodes
 from router.config.settings import (
     AdminSettings,
     DeadLetterSettings,
@@ -25,7 +23,7 @@ from router.config.settings import (
 )
 from router.config.validation import validate
 from router.directories import DirectoryConfig
-from router.kinds import Kinds, UnknownKind
+from router.kinds import Kinds
 from router.ledger import LedgerConfig
 from router.messages import Channel
 from router.nodes import Entry, Node
@@ -62,13 +60,24 @@ ROUTER_KEYS = (
     "categories",
     "defaults",
     "divert",
+    "brand",
+    "tenants",
     *SETTINGS,
 )
 
 UNDIVERTED = frozenset({"any", "device", "request", ENDPOINT})
 """Kinds of address that are diverted by channel alone: they are no addresses of people."""
 
-TYPED_SECTIONS = ("production", "categories", "defaults", "divert", "include", "templates")
+TYPED_SECTIONS = (
+    "production",
+    "categories",
+    "defaults",
+    "divert",
+    "include",
+    "templates",
+    "brand",
+    "tenants",
+)
 """Sections without a model: an unquoted scalar is typed by what stands in for its variables."""
 
 
@@ -254,25 +263,10 @@ def secrets_of(node: Node, merged: Node) -> Iterator[Node]:
     for section, kinds in NAMED_KINDS.items():
         names = merged.get(section) or Node({}, node.at)
         for name, value in (node.get(section) or Node({}, node.at)).items():
-            yield from _component_secrets(kinds, value, names.get(name))
+            yield from component_secrets(kinds, value, names.get(name))
     for section, kinds in SINGLE_KINDS.items():
         if (value := node.get(section)) is not None:
-            yield from _component_secrets(kinds, value, merged.get(section))
-
-
-def _component_secrets(kinds: Kinds, node: Node, merged: Node | None) -> Iterator[Node]:
-    """Of a component whose type can't be told, whatever may be one: all but its type."""
-    kind = node.get("type") or (merged.get("type") if merged else None)
-    try:
-        if kind is None or not isinstance(kind.value, str):
-            raise UnknownKind
-        model: type[BaseModel] = kinds.load(kind.value).config
-    except (UnknownKind, ImportError):
-        for key, value in node.items():
-            if key != "type":
-                yield from scalars(value)
-        return
-    yield from secret_nodes(model, node)
+            yield from component_secrets(kinds, value, merged.get(section))
 
 
 def sections_of(node: Node) -> Mapping[str, Entry]:
