@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
 
 from router.events import TopicPartition
+
+_ASKED: Final = re.compile(r"\('([^']+)', (\d+), <AddressFamily")
+"""A server in the client library's text about servers that did not answer."""
 
 
 class KafkaUnavailable(Exception):
@@ -53,4 +58,6 @@ def explain(error: BaseException) -> str:
     if name == "CommitFailedError":
         return "the group has rebalanced meanwhile"
     text = str(error).splitlines()[0] if str(error) else ""
+    if "Unable to bootstrap from" in text:
+        return f"no broker answers at {', '.join(map(':'.join, _ASKED.findall(text)))}"
     return f"{name}: {text}" if text and name not in text else text or name
