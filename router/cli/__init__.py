@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from router import __version__
-from router.problems import ConfigError
+from router.problems import ConfigError, did_you_mean
 
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("demo", "See it work: broker, providers and daemon on this machine."),
@@ -44,6 +44,15 @@ class Commands(click.Group):
         finally:
             gc.enable()
         return module.command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = did_you_mean(name, list(_COMMANDS), "Commands")
+            ctx.fail(f'there is no command "{name}".{hint}')
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
