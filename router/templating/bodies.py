@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 from router.problems import Problems
-from router.templating import escaping
 from router.templating.environment import Environments
-from router.templating.frame_files import draft_frame, spliced
-from router.templating.frames import CONTENT, Body, Framed
+from router.templating.frame_files import CONTENT, draft_frame, spliced
+from router.templating.frames import Body, Framed
 from router.templating.markup import has_free_addresses
 from router.templating.mjml import compile_mjml
 from router.templating.pieces import Piece, compile_text, draft_html
 from router.templating.snippets import Snippet
+from router.templating.stylesheets import inline_styles
 
 _STYLES = re.compile(r"<style\b", re.IGNORECASE)
 
@@ -26,12 +27,16 @@ def body_of_html(
     outer = draft_frame(frame, problems, environments) if frame else None
     if inner is None or (frame is not None and outer is None):
         return None
-    made = inner.compile()
-    around = _without_content(outer.compile()) if outer else None
-    if made is None:
+    has_styles = any(_STYLES.search(part.text) for part in (content, frame) if part)
+    if outer:
+        is_done = not has_styles or inline_styles(outer.tree.body, inner.tree.body)
+    else:
+        is_done = not has_styles or inline_styles(inner.tree.body)
+    made, around = inner.compile(), outer.compile() if outer else None
+    if made is None or (outer and around is None):
         return None
-    html = Framed(made, around) if around else made
-    return _body(html, (made, around) if around else (made,))
+    html, written = (Framed(made, around), (made, around)) if around else (made, (made,))
+    return Body(html, written, not is_done, _addressing((p, p.snippet.text) for p in written))
 
 
 def body_of_mjml(
@@ -43,8 +48,14 @@ def body_of_mjml(
     if inner is None or (frame is not None and outer is None):
         return None
     html = compile_mjml(spliced(frame, content) if frame else content, problems)
-    made = compile_text(html, problems, escaping.HTML, environments) if html else None
-    return _body(made, (inner, outer) if outer else (inner,)) if made else None
+    draft = draft_html(html, problems, environments) if html else None
+    is_done = draft is not None and inline_styles(draft.tree.body)
+    made = draft.compile() if draft else None
+    if html is None or made is None:
+        return None
+    has_styles = not is_done and bool(_STYLES.search(html.text))
+    written = (inner, outer) if outer else (inner,)
+    return Body(made, written, has_styles, _addressing([(inner, html.text)]))
 
 
 def _without_content(frame: Piece | None) -> Piece | None:
@@ -52,13 +63,5 @@ def _without_content(frame: Piece | None) -> Piece | None:
     return replace(frame, names=frame.names - {CONTENT}) if frame else None
 
 
-def _body(html: Piece | Framed, written: tuple[Piece, ...]) -> Body:
-    sources = [(piece, piece.snippet.text) for piece in written]
-    if isinstance(html, Piece):
-        sources = [(written[0], html.snippet.text)]
-    return Body(
-        html,
-        written,
-        has_styles=any(_STYLES.search(text) for _, text in sources),
-        addressing=next((piece for piece, text in sources if has_free_addresses(text)), None),
-    )
+def _addressing(sources: Iterable[tuple[Piece, str]]) -> Piece | None:
+    return next((piece for piece, text in sources if has_free_addresses(text)), None)

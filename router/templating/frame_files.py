@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import nodes
@@ -11,9 +11,12 @@ from jinja2 import nodes
 from router.problems import Problems, did_you_mean
 from router.templating.environment import BUILT_IN, Environments
 from router.templating.files import TemplateFile, split_by_tenant
-from router.templating.frames import CONTENT
+from router.templating.fixed_text import PLACE
 from router.templating.pieces import Draft, compile_text, draft_html
 from router.templating.snippets import Field, Snippet, split_front_matter
+
+CONTENT = "content"
+"""Where a frame reads it, a mail's own HTML stands."""
 
 FRAME = "frame"
 """The field of a mail's front matter that names its frame."""
@@ -115,7 +118,7 @@ def draft_frame(body: Snippet, problems: Problems, environments: Environments) -
     misplaced: list[str] = []
 
     def look(value: nodes.Expr, state: str) -> nodes.Expr:
-        if isinstance(value, nodes.Name) and value.name == CONTENT and state != "text":
+        if _is_content(value) and state != "text":
             misplaced.append(state)
         return value
 
@@ -123,20 +126,41 @@ def draft_frame(body: Snippet, problems: Problems, environments: Environments) -
     if draft is None:
         return None
     at = body.position(line, _PLACE.pattern)
-    reads = [n for n in draft.tree.find_all(nodes.Name) if n.name == CONTENT]
+    reads = [n for n in draft.tree.find_all(nodes.Name) if _is_content(n)]
     if misplaced:
         problems.error("T116", "the content of a mail stands between tags, not in one", at)
     elif len(reads) != 1 or not _stands_free(draft.tree.body):
         message = "write {{ content }} by itself: outside of conditions, loops and filters"
         problems.error("T116", message, at)
     else:
+        draft.tree.body = list(_with_place(draft.tree.body))
         return draft
     return None
 
 
 def _stands_free(body: Sequence[nodes.Node]) -> bool:
     written = (child for node in body if isinstance(node, nodes.Output) for child in node.nodes)
-    return any(isinstance(child, nodes.Name) and child.name == CONTENT for child in written)
+    return any(_is_content(child) for child in written)
+
+
+def _is_content(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == CONTENT
+
+
+def _with_place(body: Sequence[nodes.Node]) -> Iterator[nodes.Node]:
+    """The frame with fixed text in the place of the content, written by itself."""
+    for node in body:
+        index = -1
+        if isinstance(node, nodes.Output):
+            index = next((i for i, child in enumerate(node.nodes) if _is_content(child)), -1)
+        if not isinstance(node, nodes.Output) or index < 0:
+            yield node
+            continue
+        line = node.nodes[index].lineno
+        place = nodes.TemplateData(PLACE, lineno=line)
+        for part in (node.nodes[:index], [place], node.nodes[index + 1 :]):
+            if part:
+                yield nodes.Output(list(part), lineno=part[0].lineno)
 
 
 def frame_of(

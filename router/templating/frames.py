@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from css_inline import CSSInliner, InlineError
-from markupsafe import Markup
+from css_inline import InlineError
 
 from router.templating.codes import RenderError
+from router.templating.fixed_text import PLACE
 from router.templating.layout_fields import placed
 from router.templating.markup import check_addresses
 from router.templating.pieces import Piece
 from router.templating.rendering import Rendering
-
-CONTENT = "content"
-"""Where a frame reads it, a mail's own HTML stands."""
-
-_INLINER = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+from router.templating.stylesheets import INLINER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Framed:
-    """A mail's HTML in its frame."""
+    """A mail's HTML in its frame, which has :data:`PLACE` for it."""
 
     content: Piece
     frame: Piece
 
-    def render(self, rendering: Rendering) -> str:
-        """The whole.
+    def chunks(self, rendering: Rendering) -> list[str]:
+        """The whole, see :meth:`Piece.chunks`.
 
         Raises:
             RenderError: with the place in the file that it is about.
         """
-        content = Markup(self.content.render(rendering))
-        return self.frame.render(rendering, {CONTENT: content})
+        chunks = self.frame.chunks(rendering)
+        place = chunks.index(PLACE)
+        chunks[place : place + 1] = self.content.chunks(rendering)
+        return chunks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,14 +49,16 @@ class Body:
     has_styles: bool = False
     addressing: Piece | None = None
 
-    def render(self, rendering: Rendering) -> str:
-        """The HTML, its styles not inlined yet.
+    def chunks(self, rendering: Rendering) -> list[str]:
+        """The HTML, fixed text and values apart; its styles may not be inlined yet.
 
         Raises:
             RenderError: see :data:`router.templating.CODES`.
         """
-        html = self.html.render(rendering)
-        return placed(self.addressing, check_addresses, html) if self.addressing else html
+        chunks = self.html.chunks(rendering)
+        if self.addressing:
+            placed(self.addressing, check_addresses, "".join(chunks))
+        return chunks
 
     def inlined(self, html: str) -> str:
         """The HTML with its styles where mail programs look for them.
@@ -66,10 +66,8 @@ class Body:
         Raises:
             RenderError: see :data:`router.templating.CODES`.
         """
-        if not self.has_styles:
-            return html
         try:
-            return _INLINER.inline(html)
+            return INLINER.inline(html)
         except InlineError:
             at = self.written[0].snippet.start
             raise RenderError("T167", "the mail's CSS can't be inlined", at) from None

@@ -61,17 +61,17 @@ class EmailLayout:
             raise RenderError("T167", "the subject is empty", self.subject.snippet.start)
         limit = self.bounds.max_subject
         subject = fitted("the subject", subject, limit, self.bounds, self.subject)
-        source = self.html.render(rendering) if self.html else None
-        text = self.text.render(rendering) if self.text else text_of(source or "")
-        html = self._finished(self.html, source, rendering) if self.html and source else source
+        html = self._html(self.html, rendering) if self.html else None
+        text = self.text.render(rendering) if self.text else text_of(html or "")
         return EmailMessage(
             subject, html, text.strip() + "\n", self._reply_address(rendering), locale
         )
 
-    def _finished(self, body: Body, html: str, rendering: Rendering) -> str:
+    def _html(self, body: Body, rendering: Rendering) -> str:
+        html = "".join(body.chunks(rendering))
         if self.preheader:
             html = with_preheader(html, one_line(self.preheader.render(rendering)))
-        return body.inlined(html)
+        return body.inlined(html) if body.has_styles else html
 
     def _reply_address(self, rendering: Rendering) -> str | None:
         if self.reply_to is None:

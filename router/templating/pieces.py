@@ -65,6 +65,16 @@ class Piece:
         """
         if self.template is None:
             return self.constant
+        return "".join(self.chunks(rendering, extra))
+
+    def chunks(self, rendering: Rendering, extra: Mapping[str, Any] | None = None) -> list[str]:
+        """The text, as it is written bit by bit: fixed text and values apart.
+
+        Raises:
+            RenderError: with the place in the file.
+        """
+        if self.template is None:
+            return [self.constant]
         meter = rendering.meter
         chunks: list[str] = []
         size = 0
@@ -75,7 +85,7 @@ class Piece:
                 chunks.append(chunk)
         except Exception as error:
             raise self._failure(error, self.template) from error
-        return "".join(chunks)
+        return chunks
 
     def evaluate(self, rendering: Rendering) -> Any:
         """The value of an expression, of its own type.
