@@ -30,6 +30,7 @@ from router.demo import (
 )
 from router.problems import ConfigError
 from router.sandbox import BrokerMissing, CryptographyMissing, Received, StartFailed
+from router.sandbox.contents import headline
 from router.telemetry import setup_logs
 
 _COLOURS = {
@@ -39,8 +40,6 @@ _COLOURS = {
     "push": "magenta",
     "request": "yellow",
 }
-
-_PROFILE_TITLES = frozenset({"$set", "$set_once", "$add", "$append", "$union", "$unset", "props"})
 
 
 @click.command("demo")
@@ -114,16 +113,12 @@ async def _show(demo: Running) -> None:
 
 
 def _show_one(entry: Received, whom: Whom) -> None:
-    """What arrived, where, for whom, and its first line."""
-    lines = [line.strip() for line in entry.text.splitlines() if line.strip()]
-    title = entry.title or (lines[0] if lines else "")
-    if title in _PROFILE_TITLES:
-        title = f"profile {entry.text}"
+    """What arrived, where, for whom, and what it says."""
     channel = click.style(f"{entry.channel:>9}", fg=_COLOURS.get(entry.channel), bold=True)
     provider = click.style(f"{entry.provider:<11}", dim=True)
     name = click.style(f"{whom.name:<8.8}", bold=True)
     address = click.style(f"{whom.address:<29.29}", dim=True)
-    click.echo(f"{channel}  {provider} {name} {address}  {title[:56]}")
+    click.echo(f"{channel}  {provider} {name} {address}  {headline(entry)[:56]}")
 
 
 def _sum_up(summary: Summary) -> None:

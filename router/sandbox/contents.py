@@ -40,6 +40,15 @@ def is_profile(entry: Received) -> bool:
     return entry.channel is Channel.ANALYTICS and entry.details.get("kind") == "profile"
 
 
+def headline(entry: Received) -> str:
+    """What an entry says, in a line: its title, what it changes of a profile, or its first line."""
+    if is_profile(entry):
+        changes = (f"{p.name} {p.value}".rstrip() for p in properties(entry))
+        return f"profile: {', '.join(changes)}"
+    lines = (line.strip() for line in entry.text.splitlines())
+    return entry.title or next((line for line in lines if line), "")
+
+
 def properties(entry: Received) -> Sequence[Property]:
     """An event's properties, or what becomes of a profile's; not those that every event has."""
     how = entry.title if is_profile(entry) else ""

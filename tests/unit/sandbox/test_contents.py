@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from router.messages import Channel
-from router.sandbox.contents import Property, body, framed_html, platform, properties
+from router.sandbox.contents import Property, body, framed_html, headline, platform, properties
 from router.sandbox.record import Received
 
 
@@ -83,3 +83,20 @@ def test_the_platform_is_named_where_it_is_known(
 ) -> None:
     entry = Received(provider, Channel.PUSH, "t", "", "")
     assert platform(entry, address) == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            analytics([{"op": "set", "key": "plan", "value": "Team"}], "props", "profile"),
+            "profile: plan Team",
+        ),
+        (analytics({"plan": "Team", "token": "t"}, "$set", "profile"), "profile: plan Team"),
+        (analytics(["trial"], "$unset", "profile"), "profile: trial"),
+        (analytics({"plan": "Team"}, "Paid", "event"), "Paid"),
+        (Received("telegram", Channel.CHAT, "42", "", "\n Hi \nyou"), "Hi"),
+    ],
+)
+def test_a_line_says_what_an_entry_is_about(entry: Received, expected: str) -> None:
+    assert headline(entry) == expected
