@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from router.config import load_project
+from router.config import Project, load_project
 from router.problems import Severity
 from router.telemetry import Metrics
 from tests.contract.docs.markdown import ROOT
 
 KUBERNETES = ROOT / "examples" / "kubernetes"
+REPLICAS = KUBERNETES / "replicas" / "deployment.yaml"
 RULES = ROOT / "examples" / "prometheus" / "rules.yaml"
 METRICS_PAGE = ROOT / "docs" / "how-to" / "metrics.md"
 NAME = re.compile(r"\brouter_[a-z_]+\b")
@@ -42,9 +43,10 @@ def present_from_the_start() -> set[str]:
     return set(re.findall(r"^(router_\w+)", metrics.render().decode(), re.MULTILINE))
 
 
-def manifests() -> dict[str, dict[str, Any]]:
+def manifests(*files: Path) -> dict[str, dict[str, Any]]:
+    """By kind and name; those of one replica, or of the files that are given."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(KUBERNETES.glob("*.yaml")):
+    for file in files or sorted(KUBERNETES.glob("*.yaml")):
         for document in yaml.safe_load_all(file.read_text("utf-8")):
             found[f"{document['kind']}/{document['metadata']['name']}"] = document
     return found
@@ -104,20 +106,48 @@ def test_the_container_runs_as_the_user_of_the_image_and_writes_nowhere_else() -
     assert writable == {"/var/lib/router", "/tmp"}
 
 
-def test_the_overlay_of_the_config_map_is_valid_and_its_secrets_are_there(tmp_path: Path) -> None:
+def in_production(folder: Path, overlay: str, **environ: str) -> Project:
+    """The shipped product under an overlay, with the variables of the manifests."""
     everything = manifests()
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    (tmp_path / "templates").symlink_to(ROOT / "templates")
-    overlay = everything["ConfigMap/router-env"]["data"]["prod.yaml"]
-    (tmp_path / "config" / "env" / "prod.yaml").write_text(overlay)
-    environ = (
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "templates").symlink_to(ROOT / "templates")
+    (folder / "config" / "env" / "prod.yaml").write_text(overlay)
+    variables = (
         everything["Secret/router"]["stringData"] | everything["ConfigMap/router-variables"]["data"]
     )
-    environ["ACCOUNTING_SECRET"] = "whsec_" + "A" * 32
-    loaded = load_project(tmp_path / "config", "prod", environ=environ)
+    variables["ACCOUNTING_SECRET"] = "whsec_" + "A" * 32
+    loaded = load_project(folder / "config", "prod", environ=variables | environ)
     assert [p.headline() for p in loaded.problems if p.severity is Severity.ERROR] == []
-    project = loaded.project
-    assert project is not None
+    assert loaded.project is not None
+    return loaded.project
+
+
+def test_replicas_differ_from_one_alone_in_their_disk_only() -> None:
+    deployment = manifests(REPLICAS)["Deployment/router"]["spec"]
+    spec = deployment["template"]["spec"]
+    del spec["topologySpreadConstraints"]
+    alone = pod()
+    del alone["securityContext"]["fsGroupChangePolicy"]
+    (container,) = alone["containers"]
+    container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "ledger"]
+    assert spec == alone
+    assert deployment["replicas"] > 1
+    budget = manifests(REPLICAS)["PodDisruptionBudget/router"]["spec"]
+    assert budget["selector"] == deployment["selector"]
+    assert manifests(REPLICAS)["Service/router"] == manifests()["Service/router"]
+
+
+def test_the_shared_ledger_of_the_replicas_is_valid(tmp_path: Path) -> None:
+    comments = [line[4:] for line in REPLICAS.read_text().splitlines() if line.startswith("#   ")]
+    overlay = manifests()["ConfigMap/router-env"]["data"]["prod.yaml"]
+    shared = re.sub(r"ledger:\n  path: .*\n", "\n".join([*comments, ""]), overlay)
+    project = in_production(tmp_path, shared, LEDGER_PASSWORD="secret")
+    assert project.ledger.type == "postgres"
+
+
+def test_the_overlay_of_the_config_map_is_valid_and_its_secrets_are_there(tmp_path: Path) -> None:
+    overlay = manifests()["ConfigMap/router-env"]["data"]["prod.yaml"]
+    project = in_production(tmp_path, overlay)
     assert project.production
     grace = pod()["terminationGracePeriodSeconds"]
     assert grace > project.delivery.grace
