@@ -16,6 +16,7 @@ import yaml
 from router.config import load_project
 from router.config.routes import ROUTE_KEYS
 from router.config.sections import ROUTER_KEYS
+from router.directories.file import PeopleError, read_people
 from router.problems import Problems, Severity, Source
 from router.templating import TemplateFile, load_template
 from tests.contract.docs.markdown import ROOT
@@ -68,6 +69,8 @@ def problems_with(text: str, check: str | None, folder: Path) -> list[str]:
             environment = "snippet"
         case "template":
             return _template_problems(text)
+        case "people":
+            return _people_problems(text)
         case _:
             return [f'nothing here tells how to check it; write <!-- check: … --> ("{kind}")']
     loaded = load_project(router_file, environment, read_secrets=False, offline=True)
@@ -109,6 +112,14 @@ def _as_route(text: str) -> str:
     if not keys & {"recipient", "recipients"}:
         lines.append("    recipient: {id: data.user_id}")
     return "\n".join(lines) + "\n"
+
+
+def _people_problems(text: str) -> list[str]:
+    try:
+        read_people(text, ".yaml")
+    except PeopleError as error:
+        return [str(error)]
+    return []
 
 
 def _template_problems(text: str) -> list[str]:
