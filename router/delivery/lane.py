@@ -18,6 +18,7 @@ import anyio
 
 from router.clock import Clock
 from router.delivery.cancelling import ended
+from router.delivery.crowding import SPILL_AFTER_S, STUCK_S, Crowding
 from router.delivery.gates import Gates
 from router.delivery.health import Health
 from router.delivery.holds import held
@@ -58,10 +59,8 @@ _YIELD_EVERY_S = 0.004
 _HELD_LOOK_S = 1.0
 _SOON_S = 0.05
 _SHORT_S = 2.0
-_SPILL_AFTER_S = 1.0
-_STUCK_S = 0.25
-_SPILL_ON_S = 30.0
 _REST_S = 1.0
+_IDLE_REST_S = 60.0
 _DOWN_S = 0.5
 _OPEN_AGAIN_MOST_S = 30.0
 
@@ -139,10 +138,7 @@ class Lane:
         self._queue = Queue()
         self._wake = anyio.Event()
         self._in_hand: Sequence[Job] = ()
-        self._crowded_since: float | None = None
-        self._went_at = 0.0
-        self._spilling = False
-        self._spilled_at = 0.0
+        self._crowding = Crowding(capacity)
         self._is_open = False
         self._opens_at: float | None = None
         self._closing = False
@@ -275,8 +271,9 @@ class Lane:
         while True:
             self._wake = anyio.Event()
             now = self._clock.now()
-            self._queue.promote(self._clock.monotonic())
-            self._watch_fullness()
+            mono = self._clock.monotonic()
+            self._queue.promote(mono)
+            self._crowding.look(self.depth, mono, self._others_have_room)
             closed = self._closed(now)
             if closed is not None:
                 done = await self._hold_back(*closed)
@@ -284,7 +281,7 @@ class Lane:
                 done = await self._go_on(now)
             else:
                 done = 0
-            if self._spilling:
+            if self._crowding.is_spilling:
                 done += await self._spill()
             self._count.lane_depth(self.depth)
             if not done:
@@ -300,7 +297,9 @@ class Lane:
     async def _rest(self, closed: tuple[float, Reason] | None) -> None:
         """Until something comes, or it is time for something that waits."""
         mono = self._clock.monotonic()
-        waits = [_STUCK_S if self._crowded_since is not None and not self._spilling else _REST_S]
+        waits = [_REST_S if self.depth or self.in_flight else _IDLE_REST_S]
+        if self._crowding.is_watched:
+            waits.append(STUCK_S)
         if (next_at := self._queue.next_at) is not None:
             waits.append(next_at - mono)
         if closed is not None:
@@ -328,7 +327,7 @@ class Lane:
                 await self._keep(job, settlement)
             self._in_hand = ()
         if chosen.go:
-            self._went_at = self._clock.monotonic()
+            self._crowding.went(len(chosen.go), self._clock.monotonic())
             if is_probe:
                 self.gates.probe()
                 self._count.breaker("half_open")
@@ -549,25 +548,6 @@ class Lane:
 
     # Holding back -------------------------------------------------------------------------------
 
-    def _watch_fullness(self) -> None:
-        """Decides whether to spill: before the lane is full where nothing goes out any more, and
-        once it is full where it has not got down to half for a while. Reading would stop for all
-        lanes otherwise, and others have room."""
-        now = self._clock.monotonic()
-        is_crowded = self.depth > self.capacity // 2
-        # What it spilled itself emptied it: the next fill must not stop the others again.
-        if not is_crowded and now - self._spilled_at > _SPILL_ON_S:
-            self._spilling = False
-        if not is_crowded or not self._others_have_room():
-            self._crowded_since = None
-            return
-        if self._crowded_since is None:
-            self._crowded_since = now
-        is_stuck = now - max(self._crowded_since, self._went_at) >= _STUCK_S
-        is_slow = self.is_full and now - self._crowded_since >= _SPILL_AFTER_S
-        if is_stuck or is_slow:
-            self._spilling = True
-
     async def _hold_back(self, until: float, reason: Reason) -> int:
         """Nothing may go: what waits here goes to the schedule, within the budget.
 
@@ -577,7 +557,7 @@ class Lane:
         resumed, now = self._queue.take_resumed(), self._clock.now()
         for job in resumed:
             self._workers.end(job, Scheduled(now, reason))
-        if until - now <= _SPILL_AFTER_S:
+        if until - now <= SPILL_AFTER_S:
             return len(resumed)
         return len(resumed) + await self._schedule(BATCH, now, reason)
 
@@ -585,7 +565,7 @@ class Lane:
         surplus = self.depth - self.capacity // 2
         spilled = await self._schedule(surplus, self._clock.now(), _SPILLED)
         if spilled:
-            self._spilled_at = self._clock.monotonic()
+            self._crowding.spilled(self._clock.monotonic())
         return spilled
 
     async def _schedule(self, count: int, due: float, reason: Reason) -> int:
