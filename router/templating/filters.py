@@ -91,9 +91,14 @@ def money(context: Context, value: Any, trim: bool = False) -> str:
     """
     if mistake := money_mistake(value):
         raise RenderError("T164", mistake)
-    locale, currency = state_of(context).locale, value["currency"]
+    return _money(value["minor"], value["currency"], bool(trim), state_of(context).locale)
+
+
+@lru_cache(maxsize=1024)
+def _money(minor: int, currency: str, trim: bool, locale: Locale) -> str:
+    """A mail says an amount in its subject, its text and a table; it is formatted once."""
     digits = minor_digits(currency)
-    amount = Decimal(value["minor"]).scaleb(-digits)
+    amount = Decimal(minor).scaleb(-digits)
     shown = get_currency_precision(currency)
     if shown < digits and amount != round(amount, shown):
         shown = digits
@@ -178,12 +183,18 @@ def _formatted(name: str, format_: str, write: Callable[[], str]) -> str:
         raise RenderError("T164", f'|{name} can\'t be written as "{format_}"') from None
 
 
+_date = lru_cache(maxsize=1024)(format_date)
+_datetime = lru_cache(maxsize=1024)(format_datetime)
+_time = lru_cache(maxsize=1024)(format_time)
+"""The mails of one hour say the same days and times."""
+
+
 @pass_context
 def date_(context: Context, value: Any, format: str = "medium") -> str:
     """A day in the recipient's time zone: short, medium, long, full or a CLDR pattern."""
     rendering = state_of(context)
     day, style = _day(value, rendering), _checked_format(format, "date")
-    return _formatted("date", style, lambda: format_date(day, style, rendering.locale))
+    return _formatted("date", style, lambda: _date(day, style, rendering.locale))
 
 
 @pass_context
@@ -194,7 +205,7 @@ def datetime_(context: Context, value: Any, format: str = "medium") -> str:
     return _formatted(
         "datetime",
         style,
-        lambda: format_datetime(at, style, rendering.timezone, rendering.locale),
+        lambda: _datetime(at, style, rendering.timezone, rendering.locale),
     )
 
 
@@ -205,7 +216,7 @@ def time_(context: Context, value: Any, format: str = "short") -> str:
     at, style = moment(value, "time"), _checked_format(format, "time")
     local = at.astimezone(rendering.timezone)
     return _formatted(
-        "time", style, lambda: format_time(local, style, rendering.timezone, rendering.locale)
+        "time", style, lambda: _time(local, style, rendering.timezone, rendering.locale)
     )
 
 

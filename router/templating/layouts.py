@@ -61,17 +61,19 @@ class EmailLayout:
             raise RenderError("T167", "the subject is empty", self.subject.snippet.start)
         limit = self.bounds.max_subject
         subject = fitted("the subject", subject, limit, self.bounds, self.subject)
-        html = self._html(self.html, rendering) if self.html else None
-        text = self.text.render(rendering) if self.text else text_of(html or "")
+        chunks = self._html(self.html, rendering) if self.html else []
+        text = self.text.render(rendering) if self.text else text_of(chunks)
+        html = "".join(chunks) if self.html else None
         return EmailMessage(
             subject, html, text.strip() + "\n", self._reply_address(rendering), locale
         )
 
-    def _html(self, body: Body, rendering: Rendering) -> str:
-        html = "".join(body.chunks(rendering))
+    def _html(self, body: Body, rendering: Rendering) -> list[str]:
+        """The HTML as it is sent, in bits."""
+        chunks = body.chunks(rendering)
         if self.preheader:
-            html = with_preheader(html, one_line(self.preheader.render(rendering)))
-        return body.inlined(html) if body.has_styles else html
+            put_preheader(chunks, one_line(self.preheader.render(rendering)))
+        return [body.inlined("".join(chunks))] if body.has_styles else chunks
 
     def _reply_address(self, rendering: Rendering) -> str | None:
         if self.reply_to is None:
@@ -88,17 +90,22 @@ class EmailLayout:
         return (piece for piece in parts if piece)
 
 
-def with_preheader(html: str, preheader: str) -> str:
-    """The mail with the text that inboxes show after the subject, hidden in the body."""
+def put_preheader(chunks: list[str], preheader: str) -> None:
+    """Puts the text that inboxes show after the subject into the mail's HTML, hidden."""
     if not preheader:
-        return html
+        return
     block = (
         '<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">'
         f"{escape(preheader)}</div>"
     )
+    for index, chunk in enumerate(chunks):
+        if body := _BODY.search(chunk):
+            chunks[index : index + 1] = [chunk[: body.end()], block, chunk[body.end() :]]
+            return
+    html = "".join(chunks)
     body = _BODY.search(html)
     at = body.end() if body else 0
-    return html[:at] + block + html[at:]
+    chunks[:] = [html[:at], block, html[at:]]
 
 
 @dataclass(frozen=True, slots=True)

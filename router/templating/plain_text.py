@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from html import unescape
 from typing import Literal, NamedTuple
 
 _TAGS = re.compile(
-    r"(<!--.*?(?:-->|\Z)|<[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>)",
+    r"(<!--.*?(?:-->|\Z)|<(?!!--)[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*>)",
     re.DOTALL,
+)
+_BEGUN = re.compile(
+    r"<[A-Za-z/!?](?:[^<>\"']|\"[^\"]*\"|'[^']*')*(?:\"[^\"]*|'[^']*)?\Z", re.DOTALL
 )
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]*)(.*?)(/?)>", re.DOTALL)
 _ATTRIBUTE = re.compile(r"([A-Za-z:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))", re.DOTALL)
@@ -102,6 +106,10 @@ def _attribute(attributes: str, wanted: str) -> str:
     return ""
 
 
+def _words(raw: str) -> str:
+    return _SPACES.sub(" ", unescape(raw) if "&" in raw else raw)
+
+
 @dataclass(slots=True)
 class _Writer:
     """The text so far.
@@ -119,11 +127,16 @@ class _Writer:
     preformatted: int = 0
 
     def text(self, raw: str) -> None:
-        words = unescape(raw) if "&" in raw else raw
-        if not self.preformatted:
-            words = _SPACES.sub(" ", words)
-            if self.at_start and words[:1] == " ":
-                words = words[1:]
+        if self.preformatted:
+            if raw:
+                self.write(unescape(raw))
+        else:
+            self.words(_words(raw))
+
+    def words(self, words: str) -> None:
+        """Text as it is shown outside of ``pre``."""
+        if self.at_start and words[:1] == " ":
+            words = words[1:]
         if words:
             self.write(words)
 
@@ -194,22 +207,152 @@ class _Writer:
             self.write(f" ({shown})" if words else shown)
 
 
-def text_of(html: str) -> str:
-    """The plain text of an HTML mail; hidden elements are left out."""
-    writer = _Writer()
-    hidden, depth = "", 0
-    is_tag = True
-    for token in _TAGS.split(html):
-        is_tag = not is_tag
-        if not is_tag:
-            if not depth and token and not (writer.at_start and token.isspace()):
-                writer.text(token)
-            continue
-        tag = _read(token)
-        if depth:
-            depth += tag.depth if tag.name == hidden else 0
-        elif tag.hides:
-            hidden, depth = tag.name, 1
+@dataclass(slots=True)
+class _Reader:
+    """Reads HTML bit by bit.
+
+    Attributes:
+        begun: A tag or comment whose end has not come yet.
+        hidden, depth: The element that isn't shown, and how many of its name are open in it.
+    """
+
+    writer: _Writer = field(default_factory=_Writer)
+    begun: list[str] = field(default_factory=list[str])
+    hidden: str = ""
+    depth: int = 0
+
+    def read(self, chunk: str) -> None:
+        if self.begun:
+            chunk = self._go_on(chunk)
+        if "<" not in chunk:
+            self._text(chunk)
+            return
+        bits = _kept_bits(chunk) if len(chunk) <= _LONGEST_KEPT else _bits(chunk)
+        writer = self.writer
+        if bits.brief is not None and not self.depth and not writer.preformatted:
+            for token in bits.brief:
+                if isinstance(token, str):
+                    writer.words(token)
+                else:
+                    writer.tag(token)
         else:
-            writer.tag(tag)
-    return "".join(writer.parts).replace("\xad", "").strip()
+            for token in bits.tokens:
+                if isinstance(token, str):
+                    self._text(token)
+                else:
+                    self._tag(token)
+        if bits.begun:
+            self.begun = [bits.begun]
+
+    def _go_on(self, chunk: str) -> str:
+        """What follows the end of what has begun, if it ends in this chunk."""
+        begun = self.begun
+        begun.append(chunk)
+        may_end = ">" in chunk
+        if may_end and begun[0].startswith("<!--"):
+            may_end = "-->" in "".join(begun[-3:])
+        match = _TAGS.match("".join(begun)) if may_end else None
+        if match is None or _is_open_comment(match[0]):
+            return ""
+        rest, self.begun = match.string[match.end() :], []
+        self._tag(_read(match[0]))
+        return rest
+
+    def _text(self, text: str) -> None:
+        writer = self.writer
+        if not self.depth and text and not (writer.at_start and text.isspace()):
+            writer.text(text)
+
+    def _tag(self, tag: _Tag) -> None:
+        if self.depth:
+            self.depth += tag.depth if tag.name == self.hidden else 0
+        elif tag.hides:
+            self.hidden, self.depth = tag.name, 1
+        else:
+            self.writer.tag(tag)
+
+    def end(self) -> str:
+        begun = "".join(self.begun)
+        if not begun.startswith("<!--"):
+            self._text(begun)
+        return "".join(self.writer.parts).replace("\xad", "").strip()
+
+
+_LONGEST_KEPT = 16 * 1024
+"""Characters of fixed text whose tags are kept, once they are read."""
+
+
+class _Bits(NamedTuple):
+    """What a chunk of HTML is made of.
+
+    Attributes:
+        tokens: Text and tags.
+        brief: The same without what changes nothing, where that can be told from the chunk alone.
+        begun: A tag or comment that doesn't end in it.
+    """
+
+    tokens: tuple[str | _Tag, ...]
+    brief: tuple[str | _Tag, ...] | None
+    begun: str
+
+
+def _bits(chunk: str) -> _Bits:
+    *parts, last = _TAGS.split(chunk)
+    if parts and _is_open_comment(parts[-1]):
+        begun = parts.pop()
+    else:
+        found = _BEGUN.search(last)
+        at = found.start() if found else len(last)
+        begun = last[at:]
+        parts.append(last[:at])
+    read = (_read(part) if index % 2 else part for index, part in enumerate(parts))
+    tokens = tuple(token for token in read if token)
+    return _Bits(tokens, _brief(tokens), begun)
+
+
+def _is_open_comment(tag: str) -> bool:
+    return tag.startswith("<!--") and not (tag.endswith("-->") and len(tag) > 6)
+
+
+_kept_bits = lru_cache(maxsize=2048)(_bits)
+
+
+def _brief(tokens: Sequence[str | _Tag]) -> tuple[str | _Tag, ...] | None:
+    kept: list[str | _Tag] = []
+    at_start = False
+    hidden, depth = "", 0
+    for token in tokens:
+        if isinstance(token, str):
+            if not depth and not (at_start and token.isspace()):
+                kept.append(_words(token))
+                at_start = False
+        elif token.name == "pre":
+            return None
+        elif depth:
+            depth += token.depth if token.name == hidden else 0
+        elif token.hides:
+            hidden, depth = token.name, 1
+        elif token.act == "break":
+            last = kept[-1] if kept else None
+            lines = token.lines
+            if at_start and isinstance(last, _Tag):
+                lines = max(lines, last.lines)
+                kept.pop()
+            kept.append(_Tag("break", lines=lines))
+            at_start = True
+        elif token.act != "nothing" and not (token.act == "space" and at_start):
+            kept.append(token)
+            at_start = False
+    return None if depth else tuple(kept)
+
+
+def text_of(chunks: Iterable[str]) -> str:
+    """The plain text of an HTML mail; hidden elements are left out.
+
+    Args:
+        chunks: The HTML in any bits; the fixed ones among them are read once.
+    """
+    reader = _Reader()
+    for chunk in chunks:
+        reader.read(chunk)
+    return reader.end()

@@ -78,7 +78,7 @@ def _render(template: Template) -> None:
 def markup(content: bytes) -> None:
     """A message's HTML: told as text, cut, split, put into a chat's dialect."""
     html = content.decode("utf-8", "replace")
-    text_of(html)
+    text_of([html])
     assert len(cut_text(html, 100)) <= 101
     if len(html) <= _ANY_HTML:
         render_html(html, _TAGS, frozenset({"https"}))
