@@ -40,18 +40,22 @@ class Log:
 
 @final
 class ListSource:
-    """Implements :class:`router.sources.Source` over a log."""
+    """Implements :class:`router.sources.Source` over a log; where that has nothing new it looks
+    again after ``idle_s`` seconds."""
 
     group = "group"
     is_joined = True
 
-    def __init__(self, log: Log, listener: Listener, *, ends: bool = False) -> None:
+    def __init__(
+        self, log: Log, listener: Listener, *, ends: bool = False, idle_s: float = 0.005
+    ) -> None:
         self.log = log
         self.paused: set[TopicPartition] = set()
         self.refuses_commits = False
         self.reads = 0
         self._listener = listener
         self._ends = ends
+        self._idle_s = idle_s
         self._positions: dict[TopicPartition, int] = {}
 
     async def assign(self, *places: TopicPartition) -> None:
@@ -80,7 +84,7 @@ class ListSource:
             self._positions[place] += len(more)
             found += more
         if not found:
-            await anyio.sleep(min(wait, 0.005))
+            await anyio.sleep(self._idle_s)
         return found
 
     def position(self, place: TopicPartition) -> int | None:
