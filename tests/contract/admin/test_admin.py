@@ -13,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 
 from router.admin import Address, ReloadReport, admin_app, check_admin, probe_app, serve
+from router.admin.overview import render_overview
 from router.config.settings import AdminSettings
 from router.problems import ConfigError, Position, Problem, Source
 from router.telemetry import Metrics
@@ -213,6 +214,16 @@ async def test_the_page_shows_sinks_with_their_state_and_no_script() -> None:
     assert "<script" not in page
     assert "style-src 'sha256-" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(40.0, "up 40 s"), (150.0, "up 2 min"), (3700.0, "up 1 h 1 min"), (90_000.0, "up 1 d 1 h")],
+)
+def test_the_page_speaks_plainly(seconds: float, shown: str) -> None:
+    page = render_overview(overview(uptime_s=seconds, counts={"in_flight": 1}))
+    assert shown in page
+    assert "in flight" in page
 
 
 async def test_names_on_the_page_are_escaped() -> None:
