@@ -22,7 +22,7 @@ from router.templating.added import FindFilter, added, no_filter
 from router.templating.codes import RenderError
 from router.templating.limits import Meter
 from router.templating.names import TemplateFunction, TemplateNames, known_names
-from router.templating.rendering import state_of
+from router.templating.rendering import STATE, Rendering, state_of
 
 COUNTED = "counted loop"
 JOINED = "joined text"
@@ -115,7 +115,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """An item of a mapping; never a Python attribute."""
-        if isinstance(obj, dict | Mapping):
+        if type(obj) is dict or isinstance(obj, Mapping):
             try:
                 return obj[attribute]
             except KeyError:
@@ -203,7 +203,8 @@ class Environment(ImmutableSandboxedEnvironment):
 @pass_context
 def _show(context: Context, value: Any) -> str:
     text = value if isinstance(value, str) else bounded.shown(value)
-    state_of(context).meter.produce(len(text))
+    rendering: Rendering = context.parent[STATE]
+    rendering.meter.produce(len(text))
     return text
 
 

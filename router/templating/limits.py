@@ -35,12 +35,17 @@ MAX_WEIGHT = 4 * 1024 * 1024
 
 
 class Meter:
-    """Counts what one rendering uses and ends it at a limit."""
+    """Counts what one rendering uses and ends it at a limit.
 
-    __slots__ = ("_deadline", "_depth", "_iterations", "_limits", "_produced", "_weights")
+    Attributes:
+        output: How many characters a part of the message may have.
+    """
+
+    __slots__ = ("_deadline", "_depth", "_iterations", "_limits", "_produced", "_weights", "output")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self.output = limits.output
         self._iterations = 0
         self._produced = 0
         self._depth = 0
@@ -59,8 +64,8 @@ class Meter:
         limits = self._limits
         if self._iterations > limits.iterations:
             raise RenderError("T165", f"loops turned more than {limits.iterations} times")
-        if self._produced > 4 * limits.output:
-            raise self._too_long()
+        if self._produced > 4 * self.output:
+            raise self.too_long()
         if self._iterations % 16 == 0 and limits.monotonic:
             self._look_at_clock(limits.monotonic)
 
@@ -71,15 +76,12 @@ class Meter:
             RenderError: more than four times the output limit.
         """
         self._produced += size
-        if self._produced > 4 * self._limits.output:
-            raise self._too_long()
+        if self._produced > 4 * self.output:
+            raise self.too_long()
 
-    def check_output(self, size: int) -> None:
-        """Raises:
-        RenderError: a part of the message has more characters than the limit.
-        """
-        if size > self._limits.output:
-            raise self._too_long()
+    def too_long(self) -> RenderError:
+        """What ends a rendering whose output passes the limit."""
+        return RenderError("T165", f"the text grew over {self.output} characters")
 
     def enter(self) -> None:
         """One level deeper; every ``enter`` has its ``leave``.
@@ -128,6 +130,3 @@ class Meter:
     def _look_at_clock(self, monotonic: Callable[[], float]) -> None:
         if monotonic() > self._deadline:
             raise RenderError("T165", f"rendering took longer than {self._limits.seconds:g} s")
-
-    def _too_long(self) -> RenderError:
-        return RenderError("T165", f"the text grew over {self._limits.output} characters")

@@ -75,13 +75,14 @@ class Piece:
         """
         if self.template is None:
             return [self.constant]
-        meter = rendering.meter
+        limit = rendering.meter.output
         chunks: list[str] = []
         size = 0
         try:
             for chunk in self.template.root_render_func(self._context(rendering, extra)):
                 size += len(chunk)
-                meter.check_output(size)
+                if size > limit:
+                    raise rendering.meter.too_long()
                 chunks.append(chunk)
         except Exception as error:
             raise self._failure(error, self.template) from error

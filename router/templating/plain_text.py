@@ -127,15 +127,14 @@ class _Writer:
     preformatted: int = 0
 
     def text(self, raw: str) -> None:
-        if self.preformatted:
-            if raw:
-                self.write(unescape(raw))
-        else:
-            self.words(_words(raw))
+        if not self.preformatted:
+            self.words(raw if raw.isalnum() else _words(raw))
+        elif raw and not (self.at_start and raw.isspace()):
+            self.write(unescape(raw))
 
     def words(self, words: str) -> None:
         """Text as it is shown outside of ``pre``."""
-        if self.at_start and words[:1] == " ":
+        if self.at_start and words.startswith(" "):
             words = words[1:]
         if words:
             self.write(words)
@@ -148,14 +147,14 @@ class _Writer:
                 parts.append("\n" * self.breaks)
             self.breaks = 0
         parts.append(words)
-        self.at_start = words[-1] in " \n"
+        self.at_start = words.endswith((" ", "\n"))
 
     def tag(self, tag: _Tag) -> None:
         act = tag.act
         if act == "nothing":
             pass
         elif act == "break":
-            self.end_line(tag.lines)
+            self.breaks, self.at_start = max(self.breaks, tag.lines), True
         elif act == "space":
             if not self.at_start:
                 self.write(" ")
@@ -225,7 +224,8 @@ class _Reader:
         if self.begun:
             chunk = self._go_on(chunk)
         if "<" not in chunk:
-            self._text(chunk)
+            if not self.depth:
+                self.writer.text(chunk)
             return
         bits = _kept_bits(chunk) if len(chunk) <= _LONGEST_KEPT else _bits(chunk)
         writer = self.writer
@@ -259,9 +259,8 @@ class _Reader:
         return rest
 
     def _text(self, text: str) -> None:
-        writer = self.writer
-        if not self.depth and text and not (writer.at_start and text.isspace()):
-            writer.text(text)
+        if not self.depth:
+            self.writer.text(text)
 
     def _tag(self, tag: _Tag) -> None:
         if self.depth:
