@@ -8,6 +8,7 @@ from typing import TypeVar, final
 
 from router.clock import Clock
 from router.ledger import (
+    RANKS,
     Claim,
     Done,
     Fact,
@@ -137,9 +138,16 @@ class WatchedLedger:
         return await self._read("members", self._ledger.members(digests))
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
-        return await self._write("due", self._ledger.due(wanted, lease, kinds))
+        return await self._write("due", self._ledger.due(wanted, lease, kinds, ranks))
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        return await self._write("expired", self._ledger.expired(most, lease))
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         return await self._read("next_due", self._ledger.next_due(sinks))

@@ -3,6 +3,7 @@
 from router.kinds import Kinds
 from router.ledger._codes import CODES
 from router.ledger._contract import (
+    RANKS,
     UNCLAIMED,
     UNSEEN,
     Behind,
@@ -38,6 +39,7 @@ KINDS = Kinds("router.ledger", "LEDGER")
 __all__ = [
     "CODES",
     "KINDS",
+    "RANKS",
     "UNCLAIMED",
     "UNSEEN",
     "Behind",

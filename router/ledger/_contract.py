@@ -173,6 +173,9 @@ Claim: TypeAlias = Granted | Doubtful | Held | Done | Behind | Cancelled
 
 Waiters = Literal["keep", "start", "drop"]
 
+RANKS: Final = (0, 1, 2)
+"""What ``Row.rank`` can be."""
+
 UNCLAIMED: Final = -1
 """As ``Settle.row.epoch``: an open row that nobody has ever claimed, and nothing else."""
 
@@ -416,7 +419,11 @@ class Ledger(Protocol):
         ...
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
         """Claims rows whose time has come: at most ``wanted[sink]`` for each sink named.
 
@@ -425,8 +432,15 @@ class Ledger(Protocol):
         without a blob is left to its record, which is not committed, and to ``claim``) — of each
         sink the lowest ``rank`` first, then the longest due; heads only within an order scope,
         cancelled ones included (the caller's gate decides). Rows come back claimed, with their
-        new epoch and lease, their ``state`` as it was before, and their blob.
+        new epoch and lease, their ``state`` as it was before, and their blob. With ``ranks`` only
+        rows of these.
         """
+        ...
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        """Claims at most so many scheduled deliveries whose ``expires_at`` has passed, the longest
+        ago first, whatever they wait for: of any sink, due or not, heads of an order scope or
+        behind it. Rows come back as from ``due``."""
         ...
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:

@@ -22,6 +22,7 @@ class Store:
     Attributes:
         ready: When each row that ``due`` may hand out becomes ready.
         heaps: By sink and rank; entries that ``ready`` no longer confirms are skipped when met.
+        expiring: What ``expired`` may hand out, a heap like those of ``heaps``.
         scopes: Open rows of each order scope as (seq, number, key), lowest first.
         waiting: Keys of waiting rows by the family they wait on.
     """
@@ -35,6 +36,7 @@ class Store:
     heaps: dict[tuple[str, int], list[Entry]] = field(
         default_factory=dict[tuple[str, int], list[Entry]]
     )
+    expiring: list[Entry] = field(default_factory=list[Entry])
     scopes: dict[str, list[tuple[int, int, bytes]]] = field(
         default_factory=dict[str, list[tuple[int, int, bytes]]]
     )
@@ -90,12 +92,17 @@ class Store:
         self.facts[fact.scope][fact.member] = fact
 
     def pop_ready(
-        self, sink: str, limit: int, now: float, kinds: Sequence[Kind] | None
+        self,
+        sink: str,
+        limit: int,
+        now: float,
+        kinds: Sequence[Kind] | None,
+        ranks: Sequence[int],
     ) -> list[tuple[int, Entry]]:
         """At most ``limit`` rows of a sink that are ready, with their ranks; the caller claims
         each of them."""
         found: list[tuple[int, Entry]] = []
-        for rank in rules.RANKS:
+        for rank in ranks:
             left = limit - len(found)
             found += [(rank, entry) for entry in self._pop((sink, rank), left, now, kinds)]
         return found
@@ -119,6 +126,15 @@ class Store:
             heapq.heappush(heap, entry)
         return found
 
+    def pop_expired(self, most: int, now: float) -> list[bytes]:
+        """At most so many scheduled deliveries that have had their time; the caller claims each."""
+        found: list[bytes] = []
+        while self.expiring and self.expiring[0][0] <= now and len(found) < most:
+            at, number, key = heapq.heappop(self.expiring)
+            if self._numbers.get(key) == number and rules.expires(self.rows[key]) == at:
+                found.append(key)
+        return list(dict.fromkeys(found))
+
     def next_ready(self, sink: str) -> float | None:
         """When the sink's next row becomes ready."""
         times = (self._next_of((sink, rank)) for rank in rules.RANKS)
@@ -140,6 +156,8 @@ class Store:
 
     def _refresh(self, key: bytes) -> None:
         row = self.rows[key]
+        if (expires_at := rules.expires(row)) is not None:
+            heapq.heappush(self.expiring, (expires_at, self._numbers[key], key))
         at = rules.ready_at(row.state, row.due, row.lease_until, blob=row.blob is not None)
         if at is None or self.is_behind(row):
             self.ready.pop(key, None)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from router.ledger._contract import (
+    RANKS,
     UNCLAIMED,
     UNSEEN,
     Fact,
@@ -27,7 +28,6 @@ CANCEL_PREFIX = "cancel:"
 DIGEST_PREFIX = "digest:"
 RATE_PREFIX = "rate:"
 GRANTED, REFUSED = "granted", "refused"
-RANKS = (0, 1, 2)
 
 
 # Rows ----------------------------------------------------------------------------------------
@@ -159,6 +159,12 @@ def ready_at(
     if state is State.CLAIMED:
         return lease_until if blob else None
     return None if state.is_final else due
+
+
+def expires(row: Row) -> float | None:
+    """When ``expired`` may hand out a row; None: never."""
+    is_delivery = row.kind is Kind.DELIVERY and row.state is State.SCHEDULED
+    return row.expires_at if is_delivery else None
 
 
 def claimed(row: Row, owner: str, lease_until: float, now: float) -> Row:

@@ -17,6 +17,7 @@ from router.clock import Clock
 from router.ledger import _operations as operations
 from router.ledger import _rules as rules
 from router.ledger._contract import (
+    RANKS,
     Claim,
     Done,
     Fact,
@@ -107,13 +108,17 @@ class MemoryLedger:
         return [rules.in_order(self._store.waiting_on(digest)) for digest in digests]
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
         now = self._clock.now()
         found = [
             entry
             for sink, limit in wanted.items()
-            for entry in self._store.pop_ready(sink, limit, now, kinds)
+            for entry in self._store.pop_ready(sink, limit, now, kinds, ranks)
         ]
         return [self._take_due(key, now + lease, now) for _, (_, _, key) in sorted(found)]
 
@@ -122,6 +127,11 @@ class MemoryLedger:
         held = rules.held(row, self.owner, lease_until, now)
         self._store.put(held)
         return replace(held, state=row.state)
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        now = self._clock.now()
+        keys = self._store.pop_expired(most, now)
+        return [self._take_due(key, now + lease, now) for key in keys]
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         times = (self._store.next_ready(sink) for sink in sinks)

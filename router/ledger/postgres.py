@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from router.clock import Clock
 from router.ledger import _rules as rules
 from router.ledger._contract import (
+    RANKS,
     Claim,
     Done,
     Fact,
@@ -183,12 +184,21 @@ class PostgresLedger(PostgresReader):
         return await looking.members(self._connections, digests) if digests else ()
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
         if not wanted:
             return ()
-        call = schedule.due(self._connections, wanted, kinds, self.owner, lease)
+        call = schedule.due(self._connections, wanted, kinds, self.owner, lease, ranks)
         rows = await to_its_end(call)
+        self._held.pulled(rows)
+        return rows
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        rows = await to_its_end(schedule.expired(self._connections, most, self.owner, lease))
         self._held.pulled(rows)
         return rows
 

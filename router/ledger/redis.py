@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 from router.clock import Clock
 from router.ledger import _rules as rules
 from router.ledger._contract import (
+    RANKS,
     Behind,
     Cancelled,
     Claim,
@@ -321,7 +322,11 @@ class RedisLedger(RedisReader):
         return [rules.in_order(map(row_of, of_digest)) for of_digest in found]
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
         if not wanted:
             return ()
@@ -330,8 +335,17 @@ class RedisLedger(RedisReader):
             "due",
             wanted=[[to_store(sink), most] for sink, most in wanted.items()],
             kinds=False if kinds is None else [kind.value for kind in kinds],
+            ranks=list(ranks),
             owner=to_store(self.owner),
             lease=lease,
+        )
+        rows = [row_of(answer) for answer in await to_its_end(call)]
+        self._held.pulled(rows)
+        return rows
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        call = self._store.run(
+            DELIVERIES, "expired", most=most, owner=to_store(self.owner), lease=lease
         )
         rows = [row_of(answer) for answer in await to_its_end(call)]
         self._held.pulled(rows)

@@ -17,6 +17,7 @@ from pydantic import Field
 from router.clock import Clock
 from router.ledger import _rules as rules
 from router.ledger._contract import (
+    RANKS,
     Claim,
     Done,
     Fact,
@@ -109,10 +110,17 @@ class SqliteLedger:
         return await self._writer.run(digest_rows.members, digests, writes=False)
 
     async def due(
-        self, wanted: Mapping[str, int], lease: float, kinds: Sequence[Kind] | None = None
+        self,
+        wanted: Mapping[str, int],
+        lease: float,
+        kinds: Sequence[Kind] | None = None,
+        ranks: Sequence[int] = RANKS,
     ) -> Sequence[Row]:
-        asked = [(wanted, kinds)]
+        asked = [(wanted, kinds, ranks)]
         return (await self._writer.run(deliveries.due, asked, self.owner, lease))[0]
+
+    async def expired(self, most: int, lease: float) -> Sequence[Row]:
+        return (await self._writer.run(deliveries.expired, [most], self.owner, lease))[0]
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         times = await self._writer.run(deliveries.next_due, sinks, writes=False)

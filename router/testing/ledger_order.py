@@ -100,6 +100,17 @@ class LedgerOrder:
             await ledger.settle([Settle(scheduled(900, rank=URGENT))])
             assert await keys_due(ledger, limit=2) == [900, 0]
 
+    async def test_some_ranks_can_be_asked_for_alone(self, store: LedgerStore) -> None:
+        async with store.open() as ledger:
+            rows = [scheduled(n, rank=n % 3, due=1.0) for n in range(6)]
+            await ledger.settle([Settle(row) for row in rows])
+
+            bulk = await ledger.due({"mail": 1}, LEASE, ranks=[BULK])
+            assert [row.key for row in bulk] == [key(2)]
+            others = await ledger.due({"mail": 5}, LEASE, ranks=[URGENT, BULK])
+            assert [row.key for row in others] == [key(0), key(3), key(5)]
+            assert await keys_due(ledger) == [1, 4]
+
     # Waiting rows ------------------------------------------------------------------------------
 
     async def test_waiting_rows_are_dropped_for_the_reason_given(self, store: LedgerStore) -> None:

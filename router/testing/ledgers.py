@@ -35,6 +35,7 @@ from router.ledger import (
 )
 from router.messages import Reason
 from router.testing.ledger_digests import DurableLedgerDigests, LedgerDigests
+from router.testing.ledger_expiry import LedgerExpiry
 from router.testing.ledger_lives import LENGTH_OF_LIFE, LIFE_ROWS, check_life, life
 from router.testing.ledger_order import LedgerOrder
 from router.testing.ledger_rows import (
@@ -66,7 +67,7 @@ __all__ = [
 ]
 
 
-class LedgerConformance(LedgerDigests, LedgerOrder):
+class LedgerConformance(LedgerDigests, LedgerExpiry, LedgerOrder):
     """The tests of every kind."""
 
     # Claims ----------------------------------------------------------------------------------

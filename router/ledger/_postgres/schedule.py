@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from router.ledger._contract import (
     Kind,
@@ -16,19 +16,8 @@ from router.ledger._postgres.text import to_store
 
 PURGE_CHUNK: Final = 1000
 
-_DUE: Final = f"""
-    WITH clock AS MATERIALIZED (SELECT {NOW} AS now), taken AS MATERIALIZED (
-        SELECT first.* FROM clock, unnest($4::text[], $5::bigint[]) AS wanted (sink, most)
-        CROSS JOIN LATERAL (
-            -- Rank after rank, each only as far as the ones before it left room.
-            SELECT of_rank.* FROM (VALUES (0), (1), (2)) AS ranks (rank) CROSS JOIN LATERAL (
-                SELECT number, state AS was, ready AS since FROM delivery
-                WHERE sink = wanted.sink AND rank = ranks.rank AND ready <= clock.now
-                    AND ($6::text[] IS NULL OR kind = ANY ($6))
-                ORDER BY ready, number LIMIT wanted.most FOR UPDATE SKIP LOCKED
-            ) AS of_rank LIMIT wanted.most
-        ) AS first
-    ), held AS (
+_HOLD: Final = f"""
+    held AS (
         UPDATE delivery AS d SET
             state = 'claimed', epoch = d.epoch + 1, owner = $2,
             lease_until = clock.now + $3::float8, updated = clock.now,
@@ -40,7 +29,23 @@ _DUE: Final = f"""
         FROM held JOIN taken USING (number)
         UNION ALL SELECT kind, state, sink, 1, size FROM held
     ), counted AS ({COUNT_CHANGES})
-    SELECT {COLUMNS}, was FROM held JOIN taken USING (number) ORDER BY rank, since, number
+    SELECT {COLUMNS}, was FROM held JOIN taken USING (number)
+"""
+"""Claims the rows that a query has ``taken``: their ``number``, and in which state each ``was``."""
+
+_DUE: Final = f"""
+    WITH clock AS MATERIALIZED (SELECT {NOW} AS now), taken AS MATERIALIZED (
+        SELECT first.* FROM clock, unnest($4::text[], $5::bigint[]) AS wanted (sink, most)
+        CROSS JOIN LATERAL (
+            -- Rank after rank, each only as far as the ones before it left room.
+            SELECT of_rank.* FROM unnest($7::int[]) AS ranks (rank) CROSS JOIN LATERAL (
+                SELECT number, state AS was, ready AS since FROM delivery
+                WHERE sink = wanted.sink AND rank = ranks.rank AND ready <= clock.now
+                    AND ($6::text[] IS NULL OR kind = ANY ($6))
+                ORDER BY ready, number LIMIT wanted.most FOR UPDATE SKIP LOCKED
+            ) AS of_rank LIMIT wanted.most
+        ) AS first
+    ), {_HOLD} ORDER BY rank, since, number
 """
 
 
@@ -50,6 +55,7 @@ async def due(
     kinds: Sequence[Kind] | None,
     owner: str,
     lease: float,
+    ranks: Sequence[int],
 ) -> list[Row]:
     found = await connections.fetch(
         _DUE,
@@ -59,8 +65,28 @@ async def due(
         [to_store(sink) for sink in wanted],
         list(wanted.values()),
         None if kinds is None else [kind.value for kind in kinds],
+        list(ranks),
     )
-    return [replace(row_of(record), state=STATES[record["was"]]) for record in found]
+    return [_held(record) for record in found]
+
+
+_EXPIRED: Final = f"""
+    WITH clock AS MATERIALIZED (SELECT {NOW} AS now), taken AS MATERIALIZED (
+        SELECT first.* FROM clock CROSS JOIN LATERAL (
+            SELECT number, state AS was, expiring AS since FROM delivery
+            WHERE expiring <= clock.now ORDER BY expiring, number LIMIT $4 FOR UPDATE SKIP LOCKED
+        ) AS first
+    ), {_HOLD} ORDER BY since, number
+"""
+
+
+async def expired(connections: Connections, most: int, owner: str, lease: float) -> list[Row]:
+    found = await connections.fetch(_EXPIRED, connections.now, owner, lease, most)
+    return [_held(record) for record in found]
+
+
+def _held(record: Any) -> Row:
+    return replace(row_of(record), state=STATES[record["was"]])
 
 
 # Upkeep --------------------------------------------------------------------------------------

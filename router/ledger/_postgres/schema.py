@@ -12,7 +12,7 @@ from router.ledger._postgres.change import SCOPE_LOCKS
 from router.ledger._postgres.connection import Connections, Server, refused
 from router.problems import ConfigError, Problem
 
-MIGRATIONS: Final = ("0001.sql", "0002.sql")
+MIGRATIONS: Final = ("0001.sql", "0002.sql", "0003.sql")
 """What leads from each version to the next; the first makes an empty schema version 1."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -1,6 +1,7 @@
 -- Rows: `row:KEY` is a row as MessagePack, `blob:KEY` its message. Beside them stand
 --   ready:SINK    what may be handed out, by when; members sort like row numbers. Urgent and bulk
 --                 rows have their own, ready0:SINK and ready2:SINK
+--   expiring      scheduled deliveries by when they expire; members as in ready:SINK
 --   order:SCOPE   open rows of an order scope, by sequence
 --   waiting:KEY   keys of the rows that wait on a family
 --   open, dead    keys of open rows, and of dead ones, in order
@@ -80,6 +81,12 @@ local function ready_at(row)
   return not FINAL[row[STATE]] and row[DUE] or nil
 end
 
+-- When a row expires wherever it waits; nil: it does not.
+local function expires_at(row)
+  local waits = row[STATE] == 'scheduled' and row[KIND] == 'delivery'
+  return waits and row[EXPIRES_AT] or nil
+end
+
 local function unindex(row)
   count(row, -1)
   if FINAL[row[STATE]] then
@@ -91,6 +98,9 @@ local function unindex(row)
   end
   if ready_at(row) then
     call('ZREM', lane_of(row), member(row))
+  end
+  if expires_at(row) then
+    call('ZREM', prefix .. 'expiring', member(row))
   end
   if row[STATE] == 'waiting' and row[WAIT_ON] then
     call('SREM', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
@@ -110,6 +120,9 @@ local function index(row)
   local at = ready_at(row)
   if at and not is_ordered(row) then
     call('ZADD', lane_of(row), number(at), member(row))
+  end
+  if expires_at(row) then
+    call('ZADD', prefix .. 'expiring', number(expires_at(row)), member(row))
   end
   if row[STATE] == 'waiting' and row[WAIT_ON] then
     call('SADD', prefix .. 'waiting:' .. row[WAIT_ON], row[KEY])
@@ -456,6 +469,15 @@ local function find_ready(found, sink, rank, most, kinds)
   return left
 end
 
+-- Claims a row; as it was before, and its message.
+local function take_up(row)
+  local new = held(row, now + given.lease)
+  put(new)
+  local shown = copy(new)
+  shown[STATE] = row[STATE]
+  return {shown, row[SIZE] and call('GET', prefix .. 'blob:' .. row[KEY])}
+end
+
 function operations.due()
   local kinds
   if given.kinds then
@@ -467,7 +489,7 @@ function operations.due()
   local found = {}
   for _, wanted in ipairs(given.wanted) do
     local left = wanted[2]
-    for _, rank in ipairs(RANKS) do
+    for _, rank in ipairs(given.ranks) do
       left = find_ready(found, wanted[1], rank, left, kinds)
     end
   end
@@ -479,12 +501,24 @@ function operations.due()
   end)
   local taken = {}
   for i, entry in ipairs(found) do
-    local row = get(entry[2]:sub(17))
-    local new = held(row, now + given.lease)
-    put(new)
-    local shown = copy(new)
-    shown[STATE] = row[STATE]
-    taken[i] = {shown, row[SIZE] and call('GET', prefix .. 'blob:' .. row[KEY])}
+    taken[i] = take_up(get(entry[2]:sub(17)))
+  end
+  return taken
+end
+
+-- A replica of an older version, which does not keep this index, may have left rows in it.
+function operations.expired()
+  local found = call(
+    'ZRANGE', prefix .. 'expiring', '-inf', number(now), 'BYSCORE', 'LIMIT', 0, given.most,
+    'WITHSCORES')
+  local taken = {}
+  for i = 1, #found, 2 do
+    local row = get(found[i]:sub(17))
+    if row and expires_at(row) == tonumber(found[i + 1]) then
+      taken[#taken + 1] = take_up(row)
+    else
+      call('ZREM', prefix .. 'expiring', found[i])
+    end
   end
   return taken
 end

@@ -115,17 +115,25 @@ _HOLD = """
     WHERE number = ?
 """
 
-Wanted = tuple[Mapping[str, int], Sequence[Kind] | None]
+_EXPIRED = f"""
+    SELECT {COLUMNS} FROM delivery INDEXED BY expiring
+    WHERE state = 'scheduled' AND kind = 'delivery' AND expires_at <= ?
+    ORDER BY expires_at, number LIMIT ?
+"""
+
+Wanted = tuple[Mapping[str, int], Sequence[Kind] | None, Sequence[int]]
 
 
 def due(tx: Transaction, wanted: Sequence[Wanted], owner: str, lease: float) -> list[list[Row]]:
-    return [_due(tx, sinks, kinds, owner, tx.now + lease) for sinks, kinds in wanted]
+    lease_until = tx.now + lease
+    return [_due(tx, sinks, kinds, ranks, owner, lease_until) for sinks, kinds, ranks in wanted]
 
 
 def _due(
     tx: Transaction,
     sinks: Mapping[str, int],
     kinds: Collection[Kind] | None,
+    ranks: Sequence[int],
     owner: str,
     lease_until: float,
 ) -> list[Row]:
@@ -134,7 +142,7 @@ def _due(
     found: list[tuple[Any, ...]] = []
     for sink, limit in sinks.items():
         left = limit
-        for rank in rules.RANKS:
+        for rank in ranks:
             if left > 0:
                 asked = (sink, rank, tx.now, *(names or ()), left)
                 found_of_rank = tx.db.execute(sql, asked).fetchall()
@@ -154,6 +162,23 @@ def _due(
         )
         rows.append(replace(held, state=row.state))
     tx.db.executemany(_HOLD, holds)
+    return rows
+
+
+def expired(tx: Transaction, most: Sequence[int], owner: str, lease: float) -> list[list[Row]]:
+    return [_expired(tx, limit, owner, tx.now + lease) for limit in most]
+
+
+def _expired(tx: Transaction, limit: int, owner: str, lease_until: float) -> list[Row]:
+    heads = Heads(tx.db)
+    rows: list[Row] = []
+    for values in tx.db.execute(_EXPIRED, (tx.now, limit)).fetchall():
+        row = row_of(values)
+        held = rules.held(row, owner, lease_until, tx.now)
+        heads.touch(row.order_scope, row.seq)
+        tx.rewrite(row, held)
+        rows.append(replace(held, state=row.state))
+    heads.mend()
     return rows
 
 

@@ -88,7 +88,15 @@ _V2 = (
 )
 """What is due goes by rank."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
+_V3 = (
+    """
+    CREATE INDEX expiring ON delivery (expires_at)
+    WHERE state = 'scheduled' AND kind = 'delivery' AND expires_at IS NOT NULL
+    """,
+)
+"""What expires is found wherever it waits."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
 """What leads from each schema version to the next; the first makes an empty file version 1."""
 
 VERSION = len(MIGRATIONS)

@@ -33,10 +33,12 @@ pytestmark = pytest.mark.anyio
 
 _BEFORE_RANKS = (
     "DROP INDEX {ready}",
+    "DROP INDEX {expiring}",
     "ALTER TABLE delivery DROP COLUMN rank",
     "UPDATE meta SET value = '1' WHERE name = 'schema'",
 )
 _SQLITE_READY = "CREATE INDEX ready ON delivery (sink, ready) WHERE ready IS NOT NULL"
+_POSTGRES_EXPIRING = "ALTER TABLE delivery DROP COLUMN expiring"
 _POSTGRES_READY = """
     CREATE INDEX delivery_ready ON delivery (sink, ready, number) WHERE ready IS NOT NULL
 """
@@ -90,7 +92,7 @@ async def test_sqlite(tmp_path: Path) -> None:
     async def age() -> None:
         db = connect(store.path)
         for statement in (*_BEFORE_RANKS, _SQLITE_READY):
-            db.execute(statement.format(ready="ready"))
+            db.execute(statement.format(ready="ready", expiring="expiring"))
         db.close()
         config = SqliteConfig(path=str(store.path))
         with pytest.raises(LedgerDown, match="schema 1; `router run` migrates it"):
@@ -121,8 +123,9 @@ async def test_postgres(postgres_server: Server) -> None:
     async def age() -> None:
         db = await asyncpg.connect(postgres_server.url, password=PASSWORD)
         await db.execute(f'SET search_path = "{store.config.schema_name}"')
-        for statement in (*_BEFORE_RANKS, _POSTGRES_READY):
-            await db.execute(statement.format(ready="delivery_ready"))
+        for statement in (*_BEFORE_RANKS, _POSTGRES_READY, _POSTGRES_EXPIRING):
+            names = {"ready": "delivery_ready", "expiring": "delivery_expiring"}
+            await db.execute(statement.format(**names))
         await db.close()
         with pytest.raises(LedgerDown, match="version 1; `router run` migrates it"):
             async with store.reader():
