@@ -13,6 +13,7 @@ import asyncpg
 
 from router.ledger._contract import LedgerDown
 from router.ledger._postgres.pool import Connection, Pool
+from router.ledger._transports import is_closed_transport
 from router.problems import ConfigError, Problem
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ def refused(error: LedgerDown) -> ConfigError | None:
 def is_outage(error: Exception) -> bool:
     """Whether the server is to blame, and not what was asked of it."""
     is_misuse = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-    return isinstance(error, _OUTAGES) and not is_misuse
+    return (isinstance(error, _OUTAGES) and not is_misuse) or is_closed_transport(error)
 
 
 def told(error: Exception) -> str:

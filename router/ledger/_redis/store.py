@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from router.ledger import _redis
 from router.ledger._contract import LedgerDown
 from router.ledger._redis.rows import from_store, or_false
+from router.ledger._transports import is_closed_transport
 from router.problems import ConfigError, Problem
 
 log = logging.getLogger(__name__)
@@ -245,7 +246,7 @@ def refused(error: Exception) -> Exception:
 
 def is_outage(error: Exception) -> bool:
     """Whether the server is to blame, and not what was asked of it."""
-    if isinstance(error, (*_OUTAGES, *_OUTAGE_ERRORS)):
+    if isinstance(error, (*_OUTAGES, *_OUTAGE_ERRORS)) or is_closed_transport(error):
         return True
     return isinstance(error, failures.ResponseError) and str(error).startswith(_OUTAGES_BY_WORD)
 
