@@ -128,14 +128,17 @@ class Lanes:
             gates = Gates(name, digests[name], self._ledger.owner)
             gates.load([f for f in facts if f.scope in scopes_of(name)], self._clock.now())
             self._settler.note(gates.take_changes())
-            lane = self._lane(name, kinds[name], sinks[name], gates)
+            lane = self._lane(name, kinds[name], sinks, gates)
             running = _Running(lane, anyio.CancelScope(), digests[name])
             self._running[name] = running
             self._dispatcher.lanes[name] = lane
             tasks.start_soon(self._run, running)
 
-    def _lane(self, name: str, kind: SinkType[Any], config: SinkConfig, gates: Gates) -> Lane:
-        scope = _rate_scope(name, config)
+    def _lane(
+        self, name: str, kind: SinkType[Any], sinks: Mapping[str, SinkConfig], gates: Gates
+    ) -> Lane:
+        config = sinks[name]
+        scope = _rate_scope(name, config, sinks.get(name.partition("@")[0]))
         return Lane(
             name,
             kind,
@@ -250,8 +253,13 @@ class Lanes:
                 self._metrics.route(job.route).sink(name).withdrawn()
 
 
-def _rate_scope(name: str, config: SinkConfig) -> str:
-    """What a provider counts a rate by: the credentials, or the sink where there are none."""
+def _rate_scope(name: str, config: SinkConfig, shared: SinkConfig | None) -> str:
+    """What a provider counts a rate by: the credentials, or the sink where there are none. A rate
+    that a tenant gives its own sink is its share, beside that of the sink which others ``share``.
+    """
+    rates = config.rate, config.target_rate
+    if shared is not None and rates != (shared.rate, shared.target_rate):
+        return f"rate:{name}"
     secrets = [secret.reveal() for secret in secrets_in(config) if secret.known]
     if not secrets:
         return f"rate:{name}"

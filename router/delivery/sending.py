@@ -50,7 +50,8 @@ _MISSING = InDoubt(Reason(SINK_BUG, "the sink answered for fewer messages"))
 
 @final
 class Workers:
-    """Long-lived workers on a deque of claimed deliveries.
+    """Long-lived workers on a deque of claimed deliveries; each is started when it is first needed,
+    since most of many sinks are quiet.
 
     Args:
         on_room: Called when the feeder may look for more.
@@ -87,6 +88,8 @@ class Workers:
         self._on_room = on_room
         self._ready: deque[Job] = deque()
         self._idle: list[anyio.Event] = []
+        self._started = 0
+        self._start: Callable[[], object] | None = None
 
     @property
     def room(self) -> int:
@@ -96,8 +99,17 @@ class Workers:
     def hand(self, jobs: Iterable[Job]) -> None:
         """Takes claimed deliveries to send."""
         self._ready.extend(jobs)
-        for _ in range(min(len(self._ready), len(self._idle))):
+        left = len(self._ready)
+        while left and self._idle:
             self._idle.pop().set()
+            left -= 1
+        self._start_more(left)
+
+    def _start_more(self, wanted: int) -> None:
+        if self._start is not None:
+            for _ in range(min(wanted, self._config.concurrency - self._started)):
+                self._started += 1
+                self._start()
 
     def shelve(self) -> None:
         """Gives what is claimed and not being sent to the schedule."""
@@ -106,17 +118,15 @@ class Workers:
 
     async def run(self, sink: Sink | BatchSink) -> None:
         """Sends until cancelled."""
-        count = self._config.concurrency
         async with anyio.create_task_group() as tasks:
             if isinstance(sink, BatchSink):
-                self.width = count * BATCH
-                for _ in range(count):
-                    tasks.start_soon(self._work_in_batches, sink)
+                self.width = self._config.concurrency * BATCH
+                self._start = lambda: tasks.start_soon(self._work_in_batches, sink)
             else:
-                self.width = count
-                for _ in range(count):
-                    tasks.start_soon(self._work, sink)
+                self._start = lambda: tasks.start_soon(self._work, sink)
+            self._start_more(len(self._ready))
             self._on_room()
+            await anyio.Event().wait()
 
     async def _work(self, sink: Sink) -> None:
         while True:

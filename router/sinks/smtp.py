@@ -42,7 +42,7 @@ from router.sinks._smtp_session import (
     Session,
     Unsupported,
 )
-from router.transport import HttpOptions, open_client
+from router.transport import HttpOptions, open_client, trusting
 from router.values import Duration, FilePath, Secret
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
@@ -328,12 +328,7 @@ class _Smtp:
 
 
 def _tls_context(config: SmtpConfig) -> ssl.SSLContext | None:
-    if config.security == "none":
-        return None
-    try:
-        return ssl.create_default_context(cafile=config.ca_file)
-    except OSError as error:
-        raise OSError(f"CA file {config.ca_file}: {error.strerror or error}") from error
+    return None if config.security == "none" else trusting(config.ca_file)
 
 
 @asynccontextmanager

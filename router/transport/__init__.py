@@ -12,6 +12,7 @@ from router.transport.model import (
     HttpResponse,
     NotSent,
 )
+from router.transport.trust import trusting
 
 
 def open_client(options: HttpOptions) -> AbstractAsyncContextManager[HttpClient]:
@@ -50,4 +51,5 @@ __all__ = [
     "NotSent",
     "open_client",
     "open_http2_client",
+    "trusting",
 ]

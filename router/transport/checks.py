@@ -11,6 +11,7 @@ from yarl import URL
 from router.messages import Reason
 from router.transport.guard import is_public, literal
 from router.transport.model import HttpOptions, HttpRequest, NotSent
+from router.transport.trust import own_context, trusting
 
 ADDRESS_REFUSED = Reason("address_refused", "the host's address is not public")
 
@@ -70,13 +71,21 @@ def normalised(hosts: frozenset[str]) -> frozenset[str]:
     return frozenset(host.rstrip(".").lower() for host in hosts)
 
 
-def tls_context(options: HttpOptions) -> ssl.SSLContext:
+def tls_context(options: HttpOptions, protocol: str) -> ssl.SSLContext:
     """Whom to trust, and what to show who asks for a certificate.
+
+    Args:
+        protocol: What is spoken (ALPN).
 
     Raises:
         OSError: a file can't be read, or does not hold what it should.
     """
-    context = _trust(options)
+    if options.verify and options.cert_file is None:
+        return trusting(options.ca_file, protocol)
+    context = own_context(options.ca_file if options.verify else None, protocol)
+    if not options.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     if options.cert_file is not None:
         password = options.key_password.reveal() if options.key_password is not None else ""
         try:
@@ -97,20 +106,6 @@ def os_text(error: OSError) -> str:
             return "connection reset"
         case _:
             return type(error).__name__
-
-
-def _trust(options: HttpOptions) -> ssl.SSLContext:
-    if not options.verify:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if options.ca_file is None:
-        return ssl.create_default_context()
-    try:
-        return ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise OSError(f"CA file {options.ca_file}: {error.strerror or error}") from error
 
 
 def _refuse_inside_literal(host: str, allowed: frozenset[str]) -> None:

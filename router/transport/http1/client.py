@@ -34,8 +34,7 @@ async def open_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
         OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
     """
     proxy = proxy_of(options)
-    context = await anyio.to_thread.run_sync(tls_context, options)
-    context.set_alpn_protocols(["http/1.1"])
+    context = await anyio.to_thread.run_sync(tls_context, options, "http/1.1")
     dialer = Dialer(options, context, proxy)
     pool = Pool(options, dialer)
     try:

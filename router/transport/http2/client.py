@@ -39,8 +39,7 @@ async def open_http2_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
         OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
     """
     proxy = proxy_of(options)
-    context = await anyio.to_thread.run_sync(tls_context, options)
-    context.set_alpn_protocols(["h2"])
+    context = await anyio.to_thread.run_sync(tls_context, options, "h2")
     dialer = Dialer(options, context, proxy)
     async with anyio.create_task_group() as tasks:
         client = _Client(options, dialer, tasks)
