@@ -512,6 +512,7 @@ def content_digest(project: Project) -> str:
     """A hash of the bytes of every file of a project, and of which files there are."""
     digest = blake2b(digest_size=16)
     folders = {Path(project.root), *(Path(file).parent for file in project.files)}
+    folders |= {own for folder in folders for own in folder.glob("@*/**/")}
     files = {
         str(path)
         for folder in folders
