@@ -30,5 +30,6 @@ CODES: Final[dict[str, str]] = {
     "S409": "A source reads the topic that a sink publishes on.",
     "S410": "A secret stands in a file as it is.",
     "S411": "The directory's file of people can't be used.",
+    "S412": "A variable is written without braces, and so is text.",
 }
 """Every finding is a warning; ``--strict`` makes it count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 from router.authoring.route_lint import warning
 from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
+from router.config.models import scalars
 from router.config.sections import secrets_of
 from router.directories.file import FileDirectoryConfig, PeopleError, read_people
 from router.planning import Divert, Step, TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
+
+_BARE = re.compile(r"\$[A-Z][A-Z0-9_]*")
 
 
 def lint_sections(loaded: Loaded, project: Project, *, is_run: bool) -> Iterator[Problem]:
@@ -29,6 +33,7 @@ def lint_sections(loaded: Loaded, project: Project, *, is_run: bool) -> Iterator
     yield from _unsigned(loaded, project)
     yield from _admin(loaded, project)
     yield from _open_secrets(loaded)
+    yield from _bare_variables(loaded)
     yield from _people(loaded, project)
     if is_run:
         yield from _plain_text_mail(loaded, project)
@@ -184,6 +189,14 @@ def _open_secrets(loaded: Loaded) -> Iterator[Problem]:
         if isinstance(node.value, str):
             message = "this secret can be read in the file; write !env NAME or !file PATH"
             yield warning("S410", message, node.at)
+
+
+def _bare_variables(loaded: Loaded) -> Iterator[Problem]:
+    """Variables as shells write them, which are text here."""
+    for node in scalars(loaded.document) if loaded.document else ():
+        if isinstance(node.value, str) and _BARE.fullmatch(node.value):
+            message = f'"{node.value}" is text; for the variable write ${{{node.value[1:]}}}'
+            yield warning("S412", message, node.at)
 
 
 def _people(loaded: Loaded, project: Project) -> Iterator[Problem]:

@@ -23,7 +23,7 @@ CODES: dict[str, str] = {
     "Y013": "A file is not UTF-8 text.",
     "Y014": "Values are nested too deep.",
     "E001": "An environment variable is not set.",
-    "E002": "A ${…} is not a variable.",
+    "E002": "A ${…} or !env is not a variable.",
     "E003": "A secret's file can't be read.",
     "E004": "There is no such environment.",
     "E005": "An overlay names what the configuration does not have.",

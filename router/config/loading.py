@@ -142,7 +142,7 @@ class _Load:
     def _document(self, base: Document) -> Node | None:
         """The router file with its overlay, variables in place."""
         node = self._mapping(base.node)
-        if node is None:
+        if node is None or (self.problems.has_errors and not node.entries):
             return None
         refuse_new(node, self.problems)
         overlay = self._overlay()

@@ -14,6 +14,7 @@ from router.values import Secret
 
 _PLACE = re.compile(r"\$\$|\$\{([^}]*)\}|\$\{")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ def _scalar(
     if raw.tag == "!include":
         return raw
     if raw.tag:
+        if raw.tag == "!env" and not _NAME.fullmatch(raw):
+            name = raw.strip("${}").partition(":-")[0]
+            hint = f"; write !env {name}" if _NAME.fullmatch(name) else ""
+            problems.error("E002", f'"{raw}" is no variable\'s name{hint}', at)
+            return Secret(None)
         if not variables.read_secrets:
             return Secret(None)
         return Secret(_secret(raw, at, variables, problems))

@@ -150,7 +150,7 @@ def _report(
             message = f"{name} of {what} is not secret; write ${{NAME}} instead of a tag"
             problems.error("S005", message, value.at)
         else:
-            message = _describe(error, name or what)
+            message = _describe(error, name or what, _example(model, found))
             problems.error("S004", message, value.at if found else key_at)
 
 
@@ -162,7 +162,14 @@ def _unknown_key(model: type[BaseModel], path: Sequence[str | int], what: str) -
     return f'unknown key "{key}" in {where}.{did_you_mean(str(key), keys, "Keys")}'
 
 
-def _describe(error: Any, name: str) -> str:
+def _example(model: type[BaseModel], path: Sequence[str | int]) -> Any:
+    """How the field at a path may look, if its model says so."""
+    *parents, key = path or ("",)
+    infos = (keys_of(one).get(str(key)) for one in models_at(model, parents))
+    return next((info.examples[0] for info in infos if info and info.examples), None)
+
+
+def _describe(error: Any, name: str, example: Any = None) -> str:
     kind: str = error["type"]
     context: dict[str, Any] = error.get("ctx", {})
     given = error["input"]
@@ -180,10 +187,13 @@ def _describe(error: Any, name: str) -> str:
         return f"{name} needs {str(context['discriminator']).strip(chr(39))}"
     if kind == "value_error":
         return f"{name}: {context['error']}"
+    if kind == "string_pattern_mismatch":
+        hint = "" if example is None else f"; write one such as {example}"
+        return f"{name} has the wrong form{hint}"
     if kind in ("too_short", "string_too_short"):
         return f"{name} must not be empty"
     wanted = _WANTED.get(kind.split("_")[0])
-    if wanted and not kind.endswith(("pattern_mismatch", "too_long")):
+    if wanted and not kind.endswith("too_long"):
         quotes = f'; write "{given}"' if wanted == "text" and _is_number(given) else ""
         return f"{name} must be {wanted}{quotes}"
     message = str(error["msg"])

@@ -218,6 +218,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "S410",
         "this secret can be read in the file; write !env NAME or !file PATH",
     ),
+    "a variable as a shell writes it": (
+        router(("path: ledger.db", "path: $LEDGER_PATH")),
+        "S412",
+        '"$LEDGER_PATH" is text; for the variable write ${LEDGER_PATH}',
+    ),
     "a file of people with a mistake": (
         {"more": {"config/people.yaml": "u1: {nmae: Ann, email: ann@example.com}\n"}},
         "S411",
