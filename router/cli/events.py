@@ -81,19 +81,22 @@ def read_given(
     file: str, source: SourceConfig, as_topic: str | None, moment: str | None
 ) -> list[Given]:
     """The events of a file or of standard input."""
-    if file == STDIN:
-        name, content = "<stdin>", sys.stdin.buffer.read()
-    else:
-        name = file
-        try:
-            content = Path(file).read_bytes()
-        except OSError as error:
-            raise fail(f"can't read {file}: {error.strerror}", USAGE) from None
+    name, content = "<stdin>" if file == STDIN else file, read_input(file)
     topic = as_topic or topic_of(source)
     given = read_events(name, content, source.decode, topic=topic, timestamp=now())
     if not given:
         raise fail(f"there is no event in {name}", USAGE)
     return at_time(given, parse_moment(moment))
+
+
+def read_input(file: str) -> bytes:
+    """A file's content, or what comes on standard input."""
+    if file == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise fail(f"can't read {file}: {error.strerror}", USAGE) from None
 
 
 def parse_moment(text: str | None) -> float | None:
