@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from random import Random
 from typing import final
 
@@ -27,6 +28,7 @@ from router.delivery.inputs import Inputs
 from router.delivery.job import Job, render_job
 from router.delivery.outbox import Outbox
 from router.delivery.readings import Readings
+from router.delivery.removed import without_sink
 from router.delivery.settling import Settler
 from router.delivery.signal import Signal
 from router.events import DeadLetter, Event, Feedback
@@ -101,7 +103,15 @@ class Resumer:
     async def run(self) -> None:
         """Pulls what is due, for ever; deliveries only for lanes that have room."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._pull, self._lanes_with_room, self._deliveries, self._at_work)
+            tasks.start_soon(
+                partial(
+                    self._pull,
+                    self._lanes_with_room,
+                    self._deliveries,
+                    self._at_work,
+                    are_lanes=True,
+                )
+            )
             tasks.start_soon(self._pull, lambda: {DEAD_LETTERS: _AT_ONCE}, self._letters)
             tasks.start_soon(self._pull_inputs)
             if self._feedback_out is not None:
@@ -135,10 +145,13 @@ class Resumer:
         wanted: Callable[[], Mapping[str, int]],
         work: Callable[[Sequence[Row], float], Awaitable[None]],
         lock: anyio.Lock | None = None,
+        *,
+        are_lanes: bool = False,
     ) -> None:
+        """Looks when something may have become due; of lanes, also when one may have room again."""
         while True:
-            changed = self._settler.changed.next
-            pause = _LOOK_S
+            changed, wrote = self._settler.changed.next, self._settler.wrote.next
+            pause, sinks = _LOOK_S, {}
             async with lock or nullcontext():
                 try:
                     if sinks := wanted():
@@ -149,8 +162,9 @@ class Resumer:
                         pause = await self._pause(sinks, rows)
                 except LedgerDown:
                     pause = 2 * _LOOK_S
+            lacks_room = are_lanes and len(sinks) < len(self._dispatcher.lanes)
             with anyio.move_on_after(pause):
-                await changed.wait()
+                await (wrote if lacks_room else changed).wait()
 
     async def _pause(self, wanted: Mapping[str, int], rows: Sequence[Row]) -> float:
         """Seconds until it is worth looking again."""
@@ -167,11 +181,16 @@ class Resumer:
     def _lanes_with_room(self) -> Mapping[str, int]:
         if self._stopping or not self._ledger.may_take_over(self._lease):
             return {}
-        return {
+        lanes = self._dispatcher.lanes
+        wanted = {
             name: min(room, self._batch)
-            for name, lane in self._dispatcher.lanes.items()
+            for name, lane in lanes.items()
             if (room := lane.room_for_due()) > 0
         }
+        for name in self._dispatcher.rules.removed:
+            if name not in lanes:
+                wanted[name] = self._batch
+        return wanted
 
     async def _letters(self, rows: Sequence[Row], asked: float) -> None:
         for row in await self._letters_out.publish(rows):
@@ -191,20 +210,22 @@ class Resumer:
     # Deliveries ---------------------------------------------------------------------------------
 
     async def _deliveries(self, rows: Sequence[Row], asked: float) -> None:
+        dues = {row.key: row.due for row in rows}
         for job in await self._due.sift(rows, asked):
-            if job.message is None or job.target.kind == ENDPOINT:
+            if job.sink not in self._dispatcher.lanes:
+                self._put(job, dues[job.key])
+            elif job.message is None or job.target.kind == ENDPOINT:
                 self._unplanned.append(job)
                 self._has_unplanned.give()
             else:
                 self._put(job)
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job, due: float | None = None) -> None:
         if lane := self._dispatcher.lanes.get(job.sink):
             lane.put_resumed(job)
         else:
-            # Due at once: it is not looked at before a sink of that name is there again.
-            now = self._clock.now()
-            self._settler.settle(job, Scheduled(now, Reason("no_sink", "the sink is gone")))
+            removed, now = self._dispatcher.rules.removed, self._clock.now()
+            self._settler.settle(job, without_sink(job, removed, now, due))
 
     # Unrendered ---------------------------------------------------------------------------------
 

@@ -88,6 +88,7 @@ class Settler:
 
     Attributes:
         changed: Given when something may have become due.
+        wrote: Given with every batch that is written: there may be room for more.
         gone: The addresses that were found dead.
         reporter: Tells others what became of deliveries; None where nobody wants to know.
         contested: Takes a delivery that could not be settled unclaimed, because somebody has a
@@ -105,7 +106,7 @@ class Settler:
         self._pending: deque[Closing] = deque()
         self._facts: list[Fact] = []
         self._wake = anyio.Event()
-        self._wrote = Signal()
+        self.wrote = Signal()
         self._taken = self._written = 0
         self._noted = self._notes_written = 0
         self._parked: dict[bytes, list[Ticket]] = {}
@@ -227,7 +228,7 @@ class Settler:
         """Waits until everything taken so far is written."""
         taken, noted = self._taken, self._noted
         while self._written < taken or self._notes_written < noted:
-            await self._wrote.next.wait()
+            await self.wrote.next.wait()
 
     async def _write_some(self) -> None:
         batch = [self._pending.popleft() for _ in range(min(_BATCH, len(self._pending)))]
@@ -239,7 +240,7 @@ class Settler:
             await self._insist(lambda: self.ledger.put_facts(facts))
         self._written += len(batch)
         self._notes_written = noted
-        self._wrote.give()
+        self.wrote.give()
 
     async def _write_batch(self, batch: Sequence[Closing]) -> None:
         routes = {key: closing.route for closing in batch for key in closing.beside}
@@ -260,7 +261,8 @@ class Settler:
         ours = _whose(settles, results, before, failed_for)
         for closing, result, is_ours in zip(batch, results, ours, strict=True):
             self._close(closing, result, after, is_ours=is_ours)
-        self.changed.give()
+        if any(map(_may_make_due, settles)):
+            self.changed.give()
 
     async def _look_up(self, keys: Collection[bytes]) -> Rows:
         if not keys:
@@ -331,6 +333,17 @@ class Settler:
     def _unpark(self, key: bytes) -> None:
         for ticket in self._parked.pop(key, ()):
             ticket.release()
+
+
+def _may_make_due(settle: Settle) -> bool:
+    """Whether its row, one beside it, or the next of its order may be due now."""
+    row = settle.row
+    return (
+        not row.state.is_final
+        or settle.waiters != "keep"
+        or bool(settle.follow_ups)
+        or row.order_scope is not None
+    )
 
 
 def _whose(
