@@ -13,6 +13,7 @@ from router.config.defaults import Categories, Layer, read_category, read_layer
 from router.config.fields import Fields, a_kind
 from router.config.groups import check_groups, sink_facts
 from router.config.models import secret_nodes
+from router.config.scalars import Raw
 from router.config.settings import (
     AdminSettings,
     DeadLetterSettings,
@@ -29,6 +30,7 @@ from router.messages import Channel
 from router.nodes import Entry, Node
 from router.planning import ENDPOINT, Category, Divert, SinkFacts
 from router.problems import Problems, did_you_mean
+from router.recipients import is_address
 from router.sinks import SinkConfig
 from router.sinks.by_platform import ByPlatformConfig
 from router.sources import SourceConfig
@@ -223,7 +225,8 @@ class Sections:
             self.problems.error("S004", message, node.at)
             return None
         channels = [str(channel) for channel in Channel]
-        kinds = {"telegram", "max"} | {facts.address_kind for facts in sinks} - UNDIVERTED
+        facts_of = tuple(sinks)
+        kinds = {"telegram", "max"} | {facts.address_kind for facts in facts_of} - UNDIVERTED
         known = [*channels, *sorted(kinds - set(channels))]
         found: dict[str, str | None] = {}
         for key, entry in node.entries.items():
@@ -236,12 +239,25 @@ class Sections:
             elif not isinstance(value, str) or not value.strip():
                 message = f"divert.{key} must be an address in quotes, or suppress"
                 self.problems.error("S004", message, entry.node.at)
+            elif value != "suppress" and not _may_reach(value, key, facts_of):
+                message = f'divert.{key}: "{value}" is no such address; write one, or suppress'
+                self.problems.error("S004", message, entry.node.at)
             else:
                 found[key] = None if value == "suppress" else str(value)
         return Divert(
             {Channel(key): to for key, to in found.items() if key in channels},
             {key: to for key, to in found.items() if key not in channels},
         )
+
+
+def _may_reach(address: str, key: str, sinks: Iterable[SinkFacts]) -> bool:
+    """Whether a sink that the key of a divert is about could send there."""
+    if isinstance(address, Raw):
+        return True
+    if address in ("none", "off", "no", "false"):
+        return False
+    kinds = {facts.address_kind for facts in sinks if key in (facts.channel, facts.address_kind)}
+    return not kinds or any(is_address(address, kind) for kind in kinds)
 
 
 def check_top_keys(node: Node, problems: Problems) -> None:
