@@ -1,7 +1,8 @@
-"""HTTP/1.1 requests as bytes, read back by another implementation."""
+"""HTTP/1.1 requests as bytes, read back by another implementation; answers of any kind."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import h11
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from router.transport import HttpRequest, NotSent
+from router.transport import AnswerLost, HttpRequest, HttpResponse, NotSent
+from router.transport.dialing import Place
+from router.transport.http1.connection import Connection, Exchange
 from router.transport.http1.wire import request_bytes, target_of
 
 
@@ -151,3 +154,95 @@ def test_no_input_makes_two_requests_of_one(
     assert set(names) <= {name.lower().encode() for name in named} | {
         b"host", b"user-agent", b"accept", b"content-length"
     }  # fmt: skip
+
+
+# Answers -------------------------------------------------------------------------------------
+
+
+class Wire(asyncio.Transport):
+    """What a connection writes into; nothing comes back by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_closed = False
+
+    def write(self, data: Any) -> None:
+        assert not self.is_closed
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+
+_PIECES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 204 No Content\r\n",
+        b"HTTP/1.0 503 X\r\n", b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"Content-Length: 3\r\n", b"Content-Length: 9999\r\n", b"Transfer-Encoding: chunked\r\n",
+        b"Connection: close\r\n", b"X: y\r\n", b"\r\n", b"abc", b"3\r\nabc\r\n", b"0\r\n\r\n",
+        b"0\r\n", b"x" * 150,
+    ]
+) | st.binary(max_size=12)  # fmt: skip
+
+
+async def played(pieces: list[bytes], *, is_head: bool, breaks: bool) -> tuple[Exchange, list[str]]:
+    calls: list[str] = []
+    connection = Connection(
+        Place("a.example", 80, is_secure=False),
+        100,
+        lambda _: calls.append("freed"),
+        lambda _: calls.append("lost"),
+    )
+    wire = Wire()
+    connection.connection_made(wire)
+    result: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
+    exchange = Exchange(connection.place, b"x", is_head, result)
+    connection.start(exchange)
+    for piece in pieces:
+        if not wire.is_closed:
+            connection.data_received(piece)
+    assert result.done() == ("freed" in calls)
+    assert wire.is_closed or connection.is_open
+    wire.close()
+    connection.connection_lost(ConnectionResetError() if breaks else None)
+    return exchange, calls
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(_PIECES, max_size=12), st.booleans(), st.booleans())
+def test_whatever_a_server_says_the_request_ends_once(
+    pieces: list[bytes], is_head: bool, breaks: bool
+) -> None:
+    exchange, calls = asyncio.run(played(pieces, is_head=is_head, breaks=breaks))
+    assert calls == ["freed", "lost"]
+    error = exchange.result.exception()
+    assert error is None or isinstance(error, AnswerLost)
+    if error is None:
+        answer = exchange.result.result()
+        assert 200 <= answer.status <= 999
+        assert len(answer.body) <= 100
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=8), st.booleans())
+def test_any_pieces_make_the_same_answer(body: bytes, sizes: list[int], is_chunked: bool) -> None:
+    framing = b"Transfer-Encoding: chunked" if is_chunked else b"Content-Length: %d" % len(body)
+    chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+    data = b"HTTP/1.1 200 OK\r\nX-Thing: a\r\n" + framing + b"\r\n\r\n"
+    data += chunk + b"0\r\n\r\n" if is_chunked else body
+    pieces: list[bytes] = []
+    for size in sizes:
+        pieces.append(data[:size])
+        data = data[size:]
+    pieces.append(data)
+    exchange, _ = asyncio.run(played([p for p in pieces if p], is_head=False, breaks=True))
+    answer = exchange.result.result()
+    assert (answer.status, answer.body, answer.truncated) == (200, body, False)
+    assert answer.headers["x-thing"] == "a"
