@@ -6,15 +6,18 @@ offered here can be called; loops, concatenations and operators are counted and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined, nodes, pass_context
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context, LoopContext, Macro, markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, missing
+from markupsafe import Markup, escape
 
 from router.problems import did_you_mean
 from router.templating import bounded, builtins, filters
@@ -49,6 +52,7 @@ _LOOP_FIELDS = frozenset(
     ]
 )
 _MAPPING_METHODS = frozenset({"items", "keys", "values"})
+_ESCAPED = re.compile("[&<>'\"]")
 _LOOP_METHODS = frozenset({"cycle", "changed"})
 
 
@@ -87,12 +91,14 @@ class Environment(ImmutableSandboxedEnvironment):
         super().__init__(
             autoescape=autoescape,
             undefined=Missing,
-            finalize=_show,
+            finalize=_show_escaped if autoescape else _show,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=False,
             optimized=False,
         )
+        if autoescape:
+            self.code_generator_class = _HtmlCodeGenerator
         self.globals = {}
         escaping = builtins.ESCAPING if autoescape else {}
         self.filters = {**builtins.FILTERS, **escaping, **filters.FILTERS}
@@ -206,6 +212,25 @@ def _show(context: Context, value: Any) -> str:
     rendering: Rendering = context.parent[STATE]
     rendering.meter.produce(len(text))
     return text
+
+
+@pass_context
+def _show_escaped(context: Context, value: Any) -> str:
+    text = value if isinstance(value, str) else bounded.shown(value)
+    rendering: Rendering = context.parent[STATE]
+    rendering.meter.produce(len(text))
+    if isinstance(text, Markup) or not _ESCAPED.search(text):
+        return text
+    return str(escape(text))
+
+
+class _HtmlCodeGenerator(CodeGenerator):
+    """Leaves escaping to what shows values: most need none, and become no object of their own."""
+
+    def _output_child_pre(
+        self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo
+    ) -> None:
+        self.write(f"({finalize.src}")
 
 
 class _Counted:

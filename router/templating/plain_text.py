@@ -143,7 +143,8 @@ class _Writer:
         parts = self.parts
         if self.breaks:
             if parts:
-                parts[-1] = parts[-1].rstrip(" ")
+                if parts[-1].endswith(" "):
+                    parts[-1] = parts[-1].rstrip(" ")
                 parts.append("\n" * self.breaks)
             self.breaks = 0
         parts.append(words)
@@ -223,10 +224,6 @@ class _Reader:
     def read(self, chunk: str) -> None:
         if self.begun:
             chunk = self._go_on(chunk)
-        if "<" not in chunk:
-            if not self.depth:
-                self.writer.text(chunk)
-            return
         bits = _kept_bits(chunk) if len(chunk) <= _LONGEST_KEPT else _bits(chunk)
         writer = self.writer
         if bits.brief is not None and not self.depth and not writer.preformatted:
@@ -353,5 +350,8 @@ def text_of(chunks: Iterable[str]) -> str:
     """
     reader = _Reader()
     for chunk in chunks:
-        reader.read(chunk)
+        if "<" in chunk or reader.begun:
+            reader.read(chunk)
+        elif not reader.depth:
+            reader.writer.text(chunk)
     return reader.end()
