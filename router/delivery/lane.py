@@ -460,8 +460,8 @@ class Lane:
             await self._give_back_unheard(jobs)
             claims = await ledger.claim([job.row(State.CLAIMED) for job in jobs], self.lease_s)
             reached(Stage.CLAIMED)
-            cancelled = [j for j, c in zip(jobs, claims, strict=True) if isinstance(c, Cancelled)]
-            ends = await ended(ledger, cancelled)
+            marked = [j for j, c in zip(jobs, claims, strict=True) if _may_be_marked(j, c)]
+            ends = await ended(ledger, marked)
             await self._take_over(
                 [j for j, c in zip(jobs, claims, strict=True) if isinstance(c, Doubtful)]
             )
@@ -475,7 +475,7 @@ class Lane:
         return [
             job
             for job, claim in zip(jobs, claims, strict=True)
-            if self._is_ours(job, ends.get(job, claim), asked)
+            if self._is_ours(job, claim, ends.get(job), asked)
         ]
 
     async def _write_order(self, jobs: Sequence[Job]) -> None:
@@ -506,13 +506,20 @@ class Lane:
         for job in unheard:
             job.is_unheard = False
 
-    def _is_ours(self, job: Job, claim: Claim | Suppressed, asked: float) -> bool:
-        """Whether a claim lets the delivery go; if not, what becomes of it."""
+    def _is_ours(self, job: Job, claim: Claim, end: Suppressed | None, asked: float) -> bool:
+        """Whether a claim lets the delivery go; if not, what becomes of it.
+
+        Args:
+            end: What an event makes of it.
+        """
         match claim:
             case Granted() | Doubtful():
+                was_contested, job.is_contested = job.is_contested, False
                 job.epoch, job.claimed_at = claim.epoch, asked
                 self._workers.claimed.add(job)
-                return self._is_to_be_sent(job, claim)
+                if not self._is_to_be_sent(job, claim):
+                    return False
+                return not was_contested or self._is_looked_at_again(job, end)
             case Held():
                 # Looked at before the lease ends too: its holder may well be done by then.
                 wait = min(_HELD_LOOK_S, _SOON_S * 2**job.looks, claim.until - self._clock.now())
@@ -525,16 +532,23 @@ class Lane:
                 self._settler.duplicate(job.key, claim.state, job.ticket)
             case Behind():
                 self._workers.end(job, Scheduled(self._clock.now(), Reason("behind", "order")))
-            case Suppressed():
-                self._workers.end(job, claim)
+            case Cancelled() if end is not None:
+                self._workers.end(job, end)
             case Cancelled():
                 # The mark is of too long after its event: it does not count.
                 job.is_past_marks = True
                 self._queue.put_first([job])
         return False
 
+    def _is_looked_at_again(self, job: Job, end: Suppressed | None) -> bool:
+        """What had to be claimed first has waited for that: much may have changed meanwhile."""
+        if end is not None:
+            self._workers.end(job, end)
+        else:
+            self._queue.put_resumed(job)
+        return False
+
     def _is_to_be_sent(self, job: Job, claim: Granted | Doubtful) -> bool:
-        job.is_contested = False
         if isinstance(claim, Doubtful):
             job.attempts, job.is_repeat = max(1, claim.attempts), True
             self._count.in_doubt()
@@ -571,8 +585,10 @@ class Lane:
     async def _schedule(self, count: int, due: float, reason: Reason) -> int:
         """Moves so many new deliveries to the schedule; how many it took out of the queue."""
         count = min(count, self._queue.fresh, BATCH)
-        if count <= 0 or not self._may_spill(count):
+        if count <= 0:
             return 0
+        if not self._may_spill(count):
+            return self._end_expired()
         jobs = self._in_hand = self._queue.take_fresh(count)
         now = self._clock.now()
         for job in await self._render(jobs):
@@ -585,3 +601,19 @@ class Lane:
         self._in_hand = ()
         self._count.spilled(count)
         return count
+
+    def _end_expired(self) -> int:
+        """Ends what has had its time where it stands, for it can't go anywhere; how many."""
+        expired = self._queue.take_expired(self._clock.now())
+        for job in expired:
+            if job.is_contested:
+                self._queue.hold(job, self._clock.monotonic() + _HELD_LOOK_S)
+            else:
+                self._workers.end(job, Suppressed(EXPIRED))
+        return len(expired)
+
+
+def _may_be_marked(job: Job, claim: Claim) -> bool:
+    """An event may have ended it: the ledger says so, or did not look, as it was claimed before."""
+    was_claimed = job.is_contested and isinstance(claim, Granted | Doubtful)
+    return was_claimed or isinstance(claim, Cancelled)

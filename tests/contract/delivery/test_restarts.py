@@ -11,15 +11,27 @@ import pytest
 
 from router.delivery.crash_marks import CrashMarks, WorkStage
 from router.delivery.job import job_of
+from router.delivery.silences import fact_of
 from router.delivery.watched import WatchedLedger
 from router.events import TopicPartition, decode
 from router.ledger import ProgressKey, Row, Settle, State
 from router.messages import Delivered, InDoubt, Parcel, Reason, Rejected, Request, Retry
 from router.planning import Ruleset, plan
+from router.planning.policies import CancelOn, RoutePolicy, Same
+from router.planning.silences import silence_of
 from router.telemetry import Metrics
 from tests.contract.delivery.harness import DECODE, LIMITS, QuickClock, World, running, sinks
 from tests.contract.delivery.sources import ORDERS
-from tests.unit.planning.builders import broken, person, request_step, route, rules, step
+from tests.unit.planning.builders import (
+    broken,
+    condition,
+    path,
+    person,
+    request_step,
+    route,
+    rules,
+    step,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +62,35 @@ async def test_what_was_being_sent_at_a_kill_is_sent_again_and_counted(durable: 
         assert b'router_in_doubt_total{sink="hook"} 8.0' in run.metrics.render()
     assert hook.repeats == 4
     assert len(set(hook.accepted)) == 10
+
+
+async def test_what_was_being_sent_at_a_kill_is_not_sent_once_it_is_silenced(
+    durable: World,
+) -> None:
+    await die_while_sending(durable)
+    now = durable.clock.now()
+    named = {"id": "s1", "author": "ops", "comment": "incident", "created": now}
+    made = silence_of({**named, "until": now + 3600, "sink": "hook"})
+    async with durable.store.open(durable.clock) as ledger:
+        await ledger.put_facts([fact_of(made)])
+    async with running(durable, HOOK, sinks("hook")) as run:
+        await run.ended()
+        assert await run.states() == {"suppressed silenced": 10}
+    assert len(durable.providers["hook"].sent) == 4
+
+
+async def test_what_was_being_sent_at_a_kill_is_not_sent_once_an_event_has_ended_it(
+    durable: World,
+) -> None:
+    same = Same(path("data.user"), path("data.user"))
+    cancel = CancelOn(condition({"type": "order.closed"}), (same,), 3600.0)
+    made = rules(replace(route(request_step()), policy=RoutePolicy(cancel_on=cancel)))
+    await die_while_sending(durable, made)
+    durable.publish(*({"type": "order.closed", "user": f"u-{n}"} for n in range(10)))
+    async with running(durable, made, sinks("hook")) as run:
+        await run.ended()
+        assert await run.states() == {"suppressed cancelled": 10}
+    assert len(durable.providers["hook"].sent) == 4
 
 
 async def test_what_was_being_sent_at_a_kill_is_dead_where_the_route_says_so(
