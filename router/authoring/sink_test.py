@@ -85,7 +85,7 @@ def load_for_test(path: str | Path, environment: str | None, sink: str) -> Loade
 
 def _lines_of(loaded: Loaded, sink: str) -> set[tuple[str, int]]:
     sinks = loaded.document.get("sinks") if loaded.document else None
-    node = sinks.get(sink) if sinks else None
+    node = loaded.own_sinks.get(sink) or (sinks.get(sink) if sinks else None)
     return {_line(scalar.at) for scalar in scalars(node)} if node else set()
 
 

@@ -31,6 +31,7 @@ from router.cli.output import (
     now,
     output_option,
     print_json,
+    read_project,
     usable,
 )
 from router.clock import SystemClock
@@ -60,6 +61,7 @@ def command() -> None:
     Examples:
       router sinks                                  # every type, plugins' included
       router sinks smtp                             # the options of one
+      router sinks configured                       # those of a configuration, tenants' own too
       router sinks test mail --to me@acme.example   # does it work?
     """
 
@@ -91,6 +93,40 @@ def list_command(kind: str | None, output: str) -> None:
     for one in found:
         click.echo(f"{click.style(f'{one.name:{width}}', bold=True)}  {one.line()}")
     click.echo("\nOptions of one: router sinks TYPE")
+
+
+@command.command("configured")
+@config_options
+@output_option
+def configured_command(config: str, environment: str | None, output: str) -> None:
+    """List the sinks of a configuration, and those that tenants have to themselves.
+
+    \b
+    Examples:
+      router sinks configured -e prod
+      router sinks configured --output json | jq -r '.sinks[] | select(.tenant).name'
+    """
+    project, _ = read_project(config, environment, read_secrets=False)
+    found = [_configured(project, facts) for facts in project.sink_facts.values()]
+    if output == "json":
+        print_json({"sinks": found})
+        return
+    width, kinds = (max((len(one[key]) for one in found), default=0) for key in ("name", "type"))
+    for one in found:
+        name = click.style(f"{one['name']:{width}}", bold=True)
+        whose = f"  tenant {one['tenant']}" if one["tenant"] else ""
+        click.echo(f"{name}  {one['type']:{kinds}}  {one['channel']}{whose}")
+
+
+def _configured(project: Project, facts: SinkFacts) -> dict[str, Any]:
+    owners = (t.name for t in project.tenants.named.values() if facts.name in t.sinks.values())
+    return {
+        "name": facts.name,
+        "type": facts.type,
+        "channel": str(facts.channel),
+        "real": facts.is_real,
+        "tenant": next(owners, None),
+    }
 
 
 @command.command("test")

@@ -59,6 +59,7 @@ class TenantSet:
 
     Attributes:
         sinks, facts: Of the tenants' own sinks, by name.
+        nodes: How the tenants' own sinks are written, with what they share; broken ones too.
         places: Where each tenant and each own sink is written.
         digests: Of each tenant and each own sink.
         secrets: What is secret in the files, as it is written.
@@ -67,6 +68,7 @@ class TenantSet:
     tenants: Tenants = NO_TENANTS
     sinks: dict[str, SinkConfig] = field(default_factory=dict[str, SinkConfig])
     facts: dict[str, SinkFacts] = field(default_factory=dict[str, SinkFacts])
+    nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     places: dict[str, Position] = field(default_factory=dict[str, Position])
     digests: dict[str, str] = field(default_factory=dict[str, str])
     secrets: list[Node] = field(default_factory=list[Node])
@@ -243,7 +245,7 @@ class _Reader:
         base, name = self.shared.node.entries[sink], own_name(sink, tenant)
         override = resolve(entry.node, self.variables, self.problems, typed=False)
         merged = merge_maps(base.node, override, f"sinks.{sink}", self.problems)
-        merged = Node(merged.entries, override.at)
+        merged = self.found.nodes[name] = Node(merged.entries, override.at)
         linked = link_component(
             sinks.KINDS, merged, entry.key_at, f'sink "{name}"', self.problems, self.files.folder
         )
