@@ -27,8 +27,7 @@ from router.messages import (
 )
 from router.planning import EXPIRED, Arrived, Scheduled, Settlement, Suppressed, has_expired
 from router.sinks import BatchSink, Sink, SinkConfig
-from router.telemetry import SinkMetrics, log_bug
-from router.telemetry.metrics import AttemptOutcome
+from router.telemetry import AttemptOutcome, SinkMetrics, log_bug
 
 log = logging.getLogger("router.delivery")
 

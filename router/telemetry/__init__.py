@@ -1,16 +1,16 @@
 """What the router tells about itself: metrics and logs, without personal data or secrets."""
 
 from router.telemetry.accounts import Account, Balance, Exit
-from router.telemetry.logs import AUDIT, Logs, log, log_bug, setup_logs
-from router.telemetry.metrics import (
-    CONTENT_TYPE,
+from router.telemetry.bound import (
+    AttemptOutcome,
     LedgerMetrics,
-    Metrics,
     PartitionMetrics,
     RouteMetrics,
     SinkMetrics,
     TopicMetrics,
 )
+from router.telemetry.logs import AUDIT, Logs, log, log_bug, setup_logs
+from router.telemetry.metrics import CONTENT_TYPE, Metrics
 from router.telemetry.redaction import (
     RecipientHash,
     Redactor,
@@ -23,6 +23,7 @@ __all__ = [
     "AUDIT",
     "CONTENT_TYPE",
     "Account",
+    "AttemptOutcome",
     "Balance",
     "Exit",
     "LedgerMetrics",
