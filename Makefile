@@ -8,7 +8,7 @@ ONCE ?=
 AT_ONCE := -n auto --maxprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kafka test-ledgers lint types bench chaos fuzz docs lock clean
+.PHONY: help demo test test-kafka test-ledgers lint types bench chaos day fuzz docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,6 +52,9 @@ bench: $(VENV)/.dev ## Measure decode, match, render, ledger and the whole path
 
 chaos: $(VENV)/.dev ## Kill, stall and cut off what it runs on, and do the books after each; ARGS=--list names the faults
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+day: $(VENV)/.dev ## Live a day in a minute with every policy and many faults; SEED=, EVENTS=, LEDGER=
+	$(BIN)/python -m tests.day --seed $(or $(SEED),1) --events $(or $(EVENTS),100000) --ledger $(or $(LEDGER),sqlite) $(ARGS)
 
 fuzz: $(VENV)/.dev ## Feed the readers what nobody expects, for SECONDS=600; what fails is kept
 	$(BIN)/python -m tests.fuzz $(or $(SECONDS),600) $(TARGETS)

@@ -68,7 +68,7 @@ def _ledger(journal: Journal) -> Iterator[str]:
     for row in (*journal.rows.values(), *journal.digests):
         if not row.state.is_final:
             yield f"{row.kind} {row.key.hex()} is {row.state}: {row.reason}"
-    for key in journal.expected.keys() - journal.rows.keys():
+    for key in journal.expected.keys() - journal.known().keys():
         yield f"{journal.expected[key]} is lost"
     if journal.uncommitted:
         yield f"{journal.uncommitted} records are not committed"

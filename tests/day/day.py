@@ -53,7 +53,7 @@ class Plan:
 
     seed: int
     events: int
-    people: int = 2000
+    people: int = 400
     troubles: float = 0.25
     kills: float = 0.03
     step_s: float = _STEP_S
@@ -196,7 +196,8 @@ async def _all(process: Process, kind: Kind) -> list[Row]:
 
 
 def _expect(journal: Journal, log: Log) -> None:
-    """What has to be in the ledger by the configuration: each event's primaries and members."""
+    """What has to be in the ledger by the configuration: a family for each event, primary step and
+    person (of their devices, one may be dead by now), and each member of a digest."""
     for published in journal.events.values():
         event = published.event
         for route in journal.rules.matching(event):
@@ -204,7 +205,7 @@ def _expect(journal: Journal, log: Log) -> None:
             found = [journal.people.get(draft.id) or Unknown(draft.id) for draft in drafts]
             planned = plan(route, event, drafts, found)
             for primary in planned.deliveries:
-                journal.expected[primary.key] = (route.id, event.id)
+                journal.expected[primary.family] = (route.id, event.id)
             for member in planned.members:
                 journal.expected[member.key] = (route.id, event.id)
                 journal.members[member.key] = (route.id, member.recipient.id, event.id)

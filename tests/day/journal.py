@@ -96,7 +96,7 @@ class Journal:
     Attributes:
         rests: When all that was published by then had been taken in, and nothing was under way.
         rows: The ledger's in the end, by key; ``digests`` those of digests.
-        expected: Keys of what has to be in the ledger: route, event.
+        expected: What has to be in the ledger, by key or family: route and event.
         members: Keys of the members of digests: route, person, event.
         troubles: How often each kind of fault was brought on.
     """
@@ -131,6 +131,6 @@ class Journal:
             found[attempt.key].append(attempt)
         return found
 
-    @property
-    def kills(self) -> int:
-        return sum(life.is_killed for life in self.lives)
+    def known(self) -> Mapping[bytes, Row]:
+        """The ledger's rows by key, and by family (one of each)."""
+        return {row.family: row for row in self.rows.values() if row.family} | self.rows

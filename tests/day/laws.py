@@ -25,7 +25,7 @@ Law = Callable[[Journal], Iterator[str]]
 
 SLACK_S: Final = 30.0
 """As long may a message that was let through be on its way to its provider."""
-_OVERTAKEN: Final = 100
+_OVERTAKEN: Final = 200
 """So many bulk messages may be claimed, or on their way to be, when something urgent comes."""
 
 
@@ -73,9 +73,10 @@ def modes_and_rollouts(journal: Journal) -> Iterator[str]:
     for sent in _sent(journal):
         if sent.route.policy.mode is not Mode.LIVE:
             yield f"{sent.route.id} is in mode {sent.route.policy.mode} and sent {_of(sent)}"
+    rows = journal.known()
     for key, (route, event) in journal.expected.items():
         rollout = journal.rules.routes[route].policy.rollout
-        row = journal.rows.get(key)
+        row = rows.get(key)
         if rollout is None or rollout.by is None or row is None or row.reason is None:
             continue
         is_out = row.reason.code == "rollout"

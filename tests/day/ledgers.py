@@ -33,7 +33,9 @@ class InFile:
     is_durable = True
 
     async def open(self, stack: AsyncExitStack, owner: str, clock: Clock) -> Ledger:
-        config = SqliteConfig(path=str(self.folder / "ledger.db"), ephemeral=True)
+        config = SqliteConfig.model_validate(
+            {"path": str(self.folder / "ledger.db"), "ephemeral": True}
+        )
         return await stack.enter_async_context(open_sqlite(config, owner=owner, clock=clock))
 
 

@@ -147,7 +147,7 @@ class Stream:
             case "comment.made":
                 watchers = [{"id": self._someone()} for _ in range(dice.choice([1, 1, 2, 3, 6]))]
                 author = dice.choice(watchers)["id"] if dice.random() < 0.2 else "nobody"
-                return {"board": f"b{dice.randrange(8)}", "watchers": watchers, "author": author}
+                return {"board": f"b{dice.randrange(4)}", "watchers": watchers, "author": author}
             case "comment.mentions":
                 return {"comment": self._opens("comment")}
             case "comment.read":
@@ -163,7 +163,7 @@ class Stream:
         """A few are in the thick of it."""
         if self.dice.random() < 0.01:
             return f"unknown{self.dice.randrange(50)}"
-        among = self.people // 40 if self.dice.random() < 0.25 else self.people
+        among = self.people // 20 if self.dice.random() < 0.25 else self.people
         return f"u{self.dice.randrange(among)}"
 
     def _opens(self, what: str) -> str:

@@ -47,7 +47,7 @@ class Troubles:
             end(process)
         if self._dice.random() < self._share:
             bring_on = self._dice.choice(_KINDS)
-            process.around.journal.troubles[bring_on.__name__.strip("_").replace("_", " ")] += 1
+            process.around.journal.troubles[bring_on.__name__.replace("_", " ")] += 1
             await bring_on(self, process)
 
     def all_over(self, process: Process) -> None:
@@ -73,28 +73,28 @@ class Troubles:
         seconds = self._dice.uniform(20, longest)
         provider.mood, provider.until = mood, self._until(process, seconds, end)
 
-    async def _sink_down(self, process: Process) -> None:
+    async def sink_down(self, process: Process) -> None:
         await self._mood(process, Mood.DOWN, 3600)
 
-    async def _sink_limits(self, process: Process) -> None:
+    async def sink_limits(self, process: Process) -> None:
         await self._mood(process, Mood.LIMITING, 1200)
 
-    async def _answers_lost(self, process: Process) -> None:
+    async def answers_lost(self, process: Process) -> None:
         await self._mood(process, Mood.LOSING, 600)
 
-    async def _sink_hangs(self, process: Process) -> None:
+    async def sink_hangs(self, process: Process) -> None:
         await self._mood(process, Mood.HANGING, 300)
 
-    async def _token_wrong(self, process: Process) -> None:
+    async def token_wrong(self, process: Process) -> None:
         await self._mood(process, Mood.REFUSING, 2400)
 
-    async def _addresses_gone(self, process: Process) -> None:
+    async def addresses_gone(self, process: Process) -> None:
         for person in self._dice.sample(sorted(process.around.people.known), 5):
             for device in process.around.people.known[person].devices[:1]:
                 for sink in ("phones", "iphones"):
                     process.around.providers[sink].gone.add(device.token)
 
-    async def _directory_away(self, process: Process) -> None:
+    async def directory_away(self, process: Process) -> None:
         process.around.people.is_away = True
 
         def end(process: Process) -> None:
@@ -102,7 +102,7 @@ class Troubles:
 
         self._until(process, self._dice.uniform(30, 900), end)
 
-    async def _letters_down(self, process: Process) -> None:
+    async def letters_down(self, process: Process) -> None:
         process.around.letters.is_down = True
 
         def end(process: Process) -> None:
@@ -110,7 +110,7 @@ class Troubles:
 
         self._until(process, self._dice.uniform(30, 1800), end)
 
-    async def _ledger_outage(self, process: Process) -> None:
+    async def ledger_outage(self, process: Process) -> None:
         process.way.is_down = True
 
         def end(process: Process) -> None:
@@ -118,22 +118,22 @@ class Troubles:
 
         self._until(process, self._dice.choice([1.0, 10.0, 120.0]), end)
 
-    async def _ledger_answer_lost(self, process: Process) -> None:
+    async def ledger_answer_lost(self, process: Process) -> None:
         process.way.loses.update(self._dice.sample(_LOST, 2))
 
-    async def _rebalance(self, process: Process) -> None:
+    async def rebalance(self, process: Process) -> None:
         if process.way.is_down:
             return
         place = self._dice.choice(PLACES)
         await process.source.revoke(place)
         await process.source.assign(place)
 
-    async def _reload(self, process: Process) -> None:
+    async def reload(self, process: Process) -> None:
         chosen = variant(self._dice.randrange(len(VARIANTS)))
         if not process.way.is_down:
             await process.apply(chosen)
 
-    async def _silence(self, process: Process) -> None:
+    async def silence(self, process: Process) -> None:
         if process.way.is_down:
             return
         now = process.around.clock.now()
@@ -146,17 +146,17 @@ class Troubles:
 
 
 _KINDS: Final = (
-    Troubles._sink_down,
-    Troubles._sink_limits,
-    Troubles._answers_lost,
-    Troubles._sink_hangs,
-    Troubles._token_wrong,
-    Troubles._addresses_gone,
-    Troubles._directory_away,
-    Troubles._letters_down,
-    Troubles._ledger_outage,
-    Troubles._ledger_answer_lost,
-    Troubles._rebalance,
-    Troubles._reload,
-    Troubles._silence,
+    Troubles.sink_down,
+    Troubles.sink_limits,
+    Troubles.answers_lost,
+    Troubles.sink_hangs,
+    Troubles.token_wrong,
+    Troubles.addresses_gone,
+    Troubles.directory_away,
+    Troubles.letters_down,
+    Troubles.ledger_outage,
+    Troubles.ledger_answer_lost,
+    Troubles.rebalance,
+    Troubles.reload,
+    Troubles.silence,
 )

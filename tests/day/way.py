@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast, final
+from typing import Any, TypeAlias, TypeVar, cast, final
 
 import anyio
 
@@ -11,6 +11,7 @@ from router.ledger import Ledger, LedgerDown
 from tests.day.simulated import simulated_loop
 
 T = TypeVar("T")
+_Operation: TypeAlias = Callable[..., Awaitable[Any]]
 
 
 @final
@@ -49,10 +50,10 @@ class Way:
         self._calls_left = calls
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._ledger, name)
-        return self._through(found) if callable(found) else found
+        found: Any = getattr(self._ledger, name)
+        return self._through(cast("_Operation", found)) if callable(found) else found
 
-    def _through(self, operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _through(self, operation: _Operation) -> _Operation:
         async def call(*arguments: Any, **named: Any) -> Any:
             if self.dies.is_set():
                 await anyio.sleep_forever()
