@@ -186,12 +186,30 @@ Entries = list[tuple[str, Any]]
 
 def _read_yaml(text: str) -> Entries:
     try:
-        return _entries(yaml.load(text, _Loader))
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            document = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+        return _entries(document, _lines(node))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PeopleError(f"line {line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise PeopleError(str(error).splitlines()[0]) from None
+
+
+def _lines(node: Any) -> list[int]:
+    """Where each person begins."""
+    match node:
+        case yaml.SequenceNode():
+            starts = node.value
+        case yaml.MappingNode():
+            starts = [key for key, _ in node.value]
+        case _:
+            starts = []
+    return [start.start_mark.line + 1 for start in starts]
 
 
 def _read_json(text: str) -> Entries:
@@ -224,15 +242,19 @@ def _nest(row: Mapping[str | None, Any]) -> dict[str, Any]:
     return entry
 
 
-def _entries(document: Any) -> Entries:
+def _entries(document: Any, lines: Sequence[int] = ()) -> Entries:
+    """People, each with its line, or its number where lines are not known."""
+    places = [f"line {line}" for line in lines]
     if document is None:
         return []
     if isinstance(document, list):
-        return [(f"person {i}", entry) for i, entry in enumerate(document, 1)]
+        places = places or [f"person {i}" for i, _ in enumerate(document, 1)]
+        return list(zip(places, document, strict=True))
     if isinstance(document, dict):
+        places = places or [f"person {i}" for i, _ in enumerate(document, 1)]
         return [
-            (f"person {i}", {"id": id, **entry} if isinstance(entry, dict) else entry)
-            for i, (id, entry) in enumerate(document.items(), 1)
+            (place, {"id": id, **entry} if isinstance(entry, dict) else entry)
+            for place, (id, entry) in zip(places, document.items(), strict=True)
         ]
     raise PeopleError("neither a list of people nor a map from id to person")
 

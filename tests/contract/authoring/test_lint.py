@@ -226,7 +226,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a file of people with a mistake": (
         {"more": {"config/people.yaml": "u1: {nmae: Ann, email: ann@example.com}\n"}},
         "S411",
-        'people.yaml: person 1: unknown field "nmae". Did you mean "name"? Fields: attributes,'
+        'people.yaml: line 1: unknown field "nmae". Did you mean "name"? Fields: attributes,'
         " devices, email, endpoints, id, locale, max, name, preferences, telegram, tenant,"
         " timezone; until it is mended, everybody's messages wait",
     ),
