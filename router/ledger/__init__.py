@@ -2,7 +2,8 @@
 
 from router.kinds import Kinds
 from router.ledger._codes import CODES
-from router.ledger._contract import (
+from router.ledger._contract import Ledger, LedgerConfig, LedgerDown, LedgerReader, LedgerType
+from router.ledger._model import (
     RANKS,
     UNCLAIMED,
     UNSEEN,
@@ -17,11 +18,6 @@ from router.ledger._contract import (
     Join,
     Joined,
     Kind,
-    Ledger,
-    LedgerConfig,
-    LedgerDown,
-    LedgerReader,
-    LedgerType,
     ProgressKey,
     Row,
     Settle,

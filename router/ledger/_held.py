@@ -7,7 +7,7 @@ from typing import TypeVar, final
 
 import anyio
 
-from router.ledger._contract import Claim, Doubtful, Granted, Row, Settle
+from router.ledger._model import Claim, Doubtful, Granted, Row, Settle
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Fact, Kind, ProgressKey, Row, State
+from router.ledger._model import Fact, Kind, ProgressKey, Row, State
 
 Entry = tuple[float, int, bytes]
 """Ready time, row number (insertion order), key."""

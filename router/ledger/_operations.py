@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from router.ledger import _rules as rules
-from router.ledger._contract import (
+from router.ledger._model import (
     Behind,
     Cancelled,
     Claim,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from router.ledger._contract import (
+from router.ledger._model import (
     RANKS,
     UNCLAIMED,
     UNSEEN,

@@ -16,7 +16,9 @@ from pydantic import Field
 from router.clock import Clock
 from router.ledger import _operations as operations
 from router.ledger import _rules as rules
-from router.ledger._contract import (
+from router.ledger._contract import Ledger, LedgerConfig, LedgerType
+from router.ledger._memory_store import Store
+from router.ledger._model import (
     RANKS,
     Claim,
     Done,
@@ -24,9 +26,6 @@ from router.ledger._contract import (
     Join,
     Joined,
     Kind,
-    Ledger,
-    LedgerConfig,
-    LedgerType,
     ProgressKey,
     Row,
     Settle,
@@ -36,7 +35,6 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
-from router.ledger._memory_store import Store
 
 
 class MemoryConfig(LedgerConfig):

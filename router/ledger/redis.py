@@ -19,7 +19,9 @@ from pydantic import Field, field_validator
 
 from router.clock import Clock
 from router.ledger import _rules as rules
-from router.ledger._contract import (
+from router.ledger._contract import Ledger, LedgerConfig, LedgerDown, LedgerReader, LedgerType
+from router.ledger._held import HeldClaims, to_its_end
+from router.ledger._model import (
     RANKS,
     Behind,
     Cancelled,
@@ -32,11 +34,6 @@ from router.ledger._contract import (
     Join,
     Joined,
     Kind,
-    Ledger,
-    LedgerConfig,
-    LedgerDown,
-    LedgerReader,
-    LedgerType,
     ProgressKey,
     Row,
     Settle,
@@ -46,7 +43,6 @@ from router.ledger._contract import (
     Take,
     Verdict,
 )
-from router.ledger._held import HeldClaims, to_its_end
 from router.ledger._tls import LedgerTls
 from router.values import Duration, Secret
 

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from router.clock import Clock
 from router.ledger import _rules as rules
-from router.ledger._contract import (
+from router.ledger._contract import Ledger, LedgerConfig, LedgerReader, LedgerType
+from router.ledger._model import (
     RANKS,
     Claim,
     Done,
@@ -24,10 +25,6 @@ from router.ledger._contract import (
     Join,
     Joined,
     Kind,
-    Ledger,
-    LedgerConfig,
-    LedgerReader,
-    LedgerType,
     ProgressKey,
     Row,
     Settle,

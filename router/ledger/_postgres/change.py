@@ -14,7 +14,8 @@ from typing import Final, TypeVar, final
 from zlib import crc32
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Fact, LedgerDown, Row, State
+from router.ledger._contract import LedgerDown
+from router.ledger._model import Fact, Row, State
 from router.ledger._postgres.connection import AGAIN, ATTEMPTS, Connection, Connections
 from router.ledger._postgres.rows import KEPT, NARROW, NOW, Counts, insert, row_of, update
 from router.ledger._postgres.text import from_store, to_store

@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from router.ledger import _operations as operations
-from router.ledger._contract import (
-    Claim,
-    Granted,
-    Row,
-)
+from router.ledger._model import Claim, Granted, Row
 from router.ledger._postgres.change import Reach, change
 from router.ledger._postgres.connection import Connections
 from router.ledger._postgres.rows import COUNT_CHANGES, NOW

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.ledger import _operations as operations
-from router.ledger._contract import Done, Join, Joined
+from router.ledger._model import Done, Join, Joined
 from router.ledger._postgres.change import Reach, change
 from router.ledger._postgres.connection import Connections
 

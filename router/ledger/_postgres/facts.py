@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Fact, LedgerDown, ProgressKey, Take, Verdict
+from router.ledger._contract import LedgerDown
+from router.ledger._model import Fact, ProgressKey, Take, Verdict
 from router.ledger._postgres.change import FACT_LOCKS, lock
 from router.ledger._postgres.connection import AGAIN, ATTEMPTS, Connection, Connections
 from router.ledger._postgres.rows import NOW

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from router.ledger import _rules as rules
-from router.ledger._contract import (
-    Kind,
-    Row,
-    State,
-    Stats,
-)
+from router.ledger._model import Kind, Row, State, Stats
 from router.ledger._postgres.connection import Connections
 from router.ledger._postgres.rows import COLUMNS, KINDS, NOW, STATES, row_of
 from router.ledger._postgres.text import from_store, to_store

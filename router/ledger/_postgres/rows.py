@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
-from router.ledger._contract import Kind, Row, State
+from router.ledger._model import Kind, Row, State
 from router.ledger._postgres.connection import Connection
 from router.ledger._postgres.text import (
     from_store,

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from router.ledger._contract import (
-    Kind,
-    Row,
-)
+from router.ledger._model import Kind, Row
 from router.ledger._postgres.connection import Connections
 from router.ledger._postgres.rows import COLUMNS, COUNT_CHANGES, NOW, STATES, row_of
 from router.ledger._postgres.text import to_store

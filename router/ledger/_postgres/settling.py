@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from router.ledger import _operations as operations
-from router.ledger._contract import (
-    Row,
-    Settle,
-    Settled,
-    State,
-)
+from router.ledger._model import Row, Settle, Settled, State
 from router.ledger._postgres.change import Reach, change
 from router.ledger._postgres.connection import Connections
 from router.ledger._postgres.rows import COUNT_CHANGES, NOW

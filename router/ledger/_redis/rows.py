@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from router.ledger._contract import Fact, Join, Kind, ProgressKey, Row, State
+from router.ledger._model import Fact, Join, Kind, ProgressKey, Row, State
 from router.messages import Reason
 
 KINDS = {kind.value.encode(): kind for kind in Kind}

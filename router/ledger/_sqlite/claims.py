@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, final
 
-from router.ledger._contract import Row, State
+from router.ledger._model import Row, State
 
 _MOST = 65_536
 

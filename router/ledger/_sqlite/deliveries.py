@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from router.ledger import _rules as rules
-from router.ledger._contract import (
+from router.ledger._model import (
     Behind,
     Cancelled,
     Claim,

@@ -7,7 +7,7 @@ from typing import final
 
 from router.ledger import _operations as operations
 from router.ledger import _rules as rules
-from router.ledger._contract import Done, Join, Joined, Row
+from router.ledger._model import Done, Join, Joined, Row
 from router.ledger._sqlite import facts
 from router.ledger._sqlite.heads import Heads
 from router.ledger._sqlite.rows import COLUMNS, Transaction, row_of, rows_by_key, select_in

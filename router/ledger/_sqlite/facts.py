@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Fact, ProgressKey, Take, Verdict
+from router.ledger._model import Fact, ProgressKey, Take, Verdict
 from router.ledger._sqlite.rows import Transaction, select_in
 
 _COLUMNS = "scope, member, value, until, at, blob"

@@ -11,7 +11,8 @@ import anyio
 import anyio.to_thread
 
 from router.clock import Clock
-from router.ledger._contract import Fact, Kind, LedgerDown, Row, State, Stats
+from router.ledger._contract import LedgerDown
+from router.ledger._model import Fact, Kind, Row, State, Stats
 from router.ledger._sqlite import deliveries, facts
 from router.ledger._sqlite.rows import COLUMNS, KINDS, STATES, Transaction, row_of
 from router.ledger._sqlite.schema import VERSION, connect_reader, newer_schema, schema_version

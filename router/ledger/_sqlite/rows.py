@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Kind, Row, State
+from router.ledger._model import Kind, Row, State
 from router.ledger._sqlite.claims import Claims, is_plain
 from router.messages import Reason
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from router.ledger import _rules as rules
-from router.ledger._contract import Row, Settle, Settled, State
+from router.ledger._model import Row, Settle, Settled, State
 from router.ledger._sqlite.claims import Known
 from router.ledger._sqlite.heads import Heads
 from router.ledger._sqlite.rows import COLUMNS, STATES, Transaction, row_of, select_in
