@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,23 @@ def test_every_alert_is_explained() -> None:
     explained = re.findall(r"\| `(Router\w+)` \|", METRICS_PAGE.read_text("utf-8"))
     assert alerts
     assert sorted(alerts) == sorted(explained)
+
+
+def test_locks_have_what_the_package_and_its_extras_need() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    recipe = re.findall(
+        r"^\t\$\(LOCK\) (.*) -o (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert len(recipe) == 3
+    for options, lock in recipe:
+        named = re.findall(r"--extra (\w+)", options) if "--all-extras" not in options else extras
+        wanted = [*project["dependencies"], *(need for name in named for need in extras[name])]
+        needed = {re.split(r"[\[<>=;]", need)[0] for need in wanted}
+        locked = set(
+            re.findall(r"^([\w.-]+)(?:\[.*\])?==", (ROOT / lock).read_text(), re.MULTILINE)
+        )
+        assert needed - locked == set(), lock
 
 
 def test_one_replica_with_a_disk_of_its_own() -> None:
