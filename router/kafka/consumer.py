@@ -278,6 +278,11 @@ class GroupConsumer:
     def partition_count(self, topic: str) -> int:
         return len(self._client.partitions_for_topic(topic) or ())
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """Those it reads that are there."""
+        return frozenset(filter(self.partition_count, self._client.subscription()))
+
     async def bounds(
         self, places: Collection[TopicPartition]
     ) -> dict[TopicPartition, tuple[int, int]]:

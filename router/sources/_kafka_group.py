@@ -219,6 +219,7 @@ class KafkaSource:
     async def _on_assigned(self, places: Collection[TopicPartition]) -> None:
         if self._consumer:
             self._consumer.pause(places)
+            self._planner.joined(self._consumer.topics, self._clock.now())
         self._generation += 1
         self._assigned = frozenset(places)
         self._is_joined = True

@@ -31,7 +31,8 @@ class StartPlan:
 
 @final
 class StartPlanner:
-    """Plans for one source; remembers how many partitions topics had at first."""
+    """Plans for one source; remembers how many partitions topics had at first, and which topics
+    were there when it joined."""
 
     def __init__(
         self, config: KafkaSourceConfig, name: str, ledger: Ledger, accepts_new_ledger: bool
@@ -41,6 +42,13 @@ class StartPlanner:
         self._ledger = ledger
         self._accepts_new_ledger = accepts_new_ledger
         self._first_counts: dict[str, int] = {}
+        self._found: frozenset[str] = frozenset()
+        self._joined_at: float | None = None
+
+    def joined(self, topics: frozenset[str], now: float) -> None:
+        """The group was joined, and these topics are there; the first time counts."""
+        if self._joined_at is None:
+            self._found, self._joined_at = topics, now
 
     async def plan(self, consumer: GroupConsumer, places: Collection[TopicPartition]) -> StartPlan:
         """Where these partitions, which are ours now, start.
@@ -97,8 +105,9 @@ class StartPlanner:
         keys = [ProgressKey(self._config.group, place.topic, place.partition) for place in ordered]
         progress = dict(zip(ordered, await self._ledger.progress(keys), strict=True))
         bounds = await consumer.bounds(ordered)
-        time = parse_start(self._config.start)
-        at_time = {} if time is None else await consumer.offsets_at(ordered, time)
+        at_time: dict[TopicPartition, int | None] = {}
+        for since, some in self._by_time(ordered).items():
+            at_time |= await consumer.offsets_at(some, since)
         starts: dict[TopicPartition, Start] = {}
         for place in ordered:
             beginning, end = bounds[place]
@@ -116,6 +125,18 @@ class StartPlanner:
                 is_new_partition=place.partition >= self._first_counts[place.topic],
             )
         return starts
+
+    def _by_time(
+        self, places: Collection[TopicPartition]
+    ) -> Mapping[float, Collection[TopicPartition]]:
+        """Whose start is looked up by time, and by which: the configured one, or for ``now`` when
+        we came, in topics that came after us."""
+        time = parse_start(self._config.start)
+        if time is not None:
+            return {time: places}
+        late = [place for place in places if place.topic not in self._found]
+        is_now = self._config.start == "now"
+        return {self._joined_at: late} if is_now and late and self._joined_at is not None else {}
 
     def _check_ledger(self, commits: Collection[Committed]) -> None:
         if not self._ledger.is_durable or not commits:

@@ -66,7 +66,8 @@ class KafkaSourceConfig(SourceConfig, KafkaConnection):
     start: Annotated[str, AfterValidator(_check_start)] = Field(
         default="now",
         description=(
-            "Where a group without any committed offset begins: `now`, `earliest` or a time."
+            "Where a group without any committed offset begins: `now`, `earliest` or a time. With "
+            "`now`, a topic that comes into being later is read from its first record."
         ),
         examples=["earliest", "2026-01-31T00:00:00Z"],
     )

@@ -326,6 +326,29 @@ async def test_a_pattern_finds_topics_that_come_later(broker: Broker, unique: Un
         assert [r.value for r in records if r.topic == later] == [b"2"]
 
 
+async def test_a_topic_that_comes_later_is_read_from_its_first_record(
+    broker: Broker, unique: Unique
+):
+    """Also where topics that are there already are read from now on."""
+    first, later, hearing = unique("t.1"), unique("t.2"), Hearing()
+    await create_topic(broker, first)
+    await send(broker, first, b"old")
+    mark = first.rpartition(".")[2]
+    async with a_source(
+        broker.bootstrap,
+        first,
+        unique("g"),
+        hearing=hearing,
+        topics=[],
+        pattern=rf"t\.\d\..*{mark}",
+        start="now",
+    ) as source:
+        await read_until(source, lambda: bool(hearing.owned))
+        await create_topic(broker, later)
+        await send(broker, later, b"1", b"2")
+        assert [r.value for r in await read_some(source, 2)] == [b"1", b"2"]
+
+
 async def test_the_replay_topic_is_read_from_its_beginning(broker: Broker, unique: Unique):
     topic, replay = unique("t"), unique("replay")
     await create_topic(broker, topic)
