@@ -94,15 +94,20 @@ async def tansu() -> AsyncGenerator[Broker]:
 
 @asynccontextmanager
 async def apache_kafka(
-    tls_sasl: bool = False, home: Path | None = None, port: int | None = None
+    tls_sasl: bool = False,
+    home: Path | None = None,
+    port: int | None = None,
+    *,
+    makes_topics: bool = True,
 ) -> AsyncGenerator[Broker]:
     """Apache Kafka itself, one node in KRaft mode; needs Java, and Maven the first time.
 
     Args:
         home: Where its data lives, for a broker that is started again.
         port: Of its plain listener; a free one by default.
+        makes_topics: Topics that somebody asks for come into being, as by default.
     """
-    if home is None and (given := os.environ.get("ROUTER_TEST_KAFKA")):
+    if home is None and makes_topics and (given := os.environ.get("ROUTER_TEST_KAFKA")):
         yield Broker("apache", given)
         return
     jars = await anyio.to_thread.run_sync(_kafka_jars)
@@ -113,7 +118,8 @@ async def apache_kafka(
             secure = SecureListener(f"localhost:{free_port()}", certificates.ca_file)
         properties = folder / "server.properties"
         is_new = not properties.exists()
-        properties.write_text(_server_properties(folder, plain, secure))
+        lines = _server_properties(folder, plain, secure)
+        properties.write_text(f"{lines}auto.create.topics.enable={str(makes_topics).lower()}\n")
         java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         java += ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars}/*"]
         if is_new:

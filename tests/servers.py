@@ -95,6 +95,27 @@ async def postgres(folder: Path, port: int | None = None) -> AsyncGenerator[Serv
                 await process.wait()
 
 
+@asynccontextmanager
+async def postgres_standby(folder: Path, primary: Server) -> AsyncGenerator[Server]:
+    """A replica that follows another server, which from now on waits for it with every commit."""
+    import asyncpg
+
+    _give_to_server(folder)
+    command = [*_as_server(), str(program("pg_basebackup")), "-D", str(folder / "data")]
+    command += ["-h", "127.0.0.1", "-p", str(primary.port), "-U", USER]
+    command += ["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+    with anyio.fail_after(60):
+        await anyio.run_process(command, cwd=folder, env={"PGPASSWORD": PASSWORD})
+    async with postgres(folder) as standby:
+        connection = await asyncpg.connect(primary.url, password=PASSWORD)
+        try:
+            await connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close()
+        yield standby
+
+
 def _init_database(folder: Path) -> None:
     _give_to_server(folder)
     password = folder / "password"

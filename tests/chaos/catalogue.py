@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.chaos import broker, isolation, ledgers, providers, reloads, replicas
+from tests.chaos import (
+    broker,
+    isolation,
+    ledgers,
+    lost_ledgers,
+    providers,
+    records,
+    reloads,
+    replicas,
+)
 from tests.chaos.scenario import Scenario
 
 SCENARIOS: Sequence[Scenario] = [
     *replicas.SCENARIOS,
     *broker.SCENARIOS,
+    *records.SCENARIOS,
     *ledgers.SCENARIOS,
+    *lost_ledgers.SCENARIOS,
     *providers.SCENARIOS,
     *isolation.SCENARIOS,
     *reloads.SCENARIOS,

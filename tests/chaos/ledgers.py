@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sqlite3
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import subprocess
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
 import anyio
+import asyncpg
+import pytest
+from redis.asyncio import Redis
 
 from router.sandbox import ANY_TARGET, Fault
 from router.sandbox.process import free_port
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import SHARED, Scenario
 from tests.chaos.trial import Report, Site, trial
-from tests.servers import Server, postgres, redis
+from tests.servers import PASSWORD, USER, Server, postgres, redis
 from tests.system.processes import Daemon, eventually
 
 _PARTITIONS = 4
@@ -31,9 +37,10 @@ _CRASH = {"postgres": signal.SIGQUIT, "redis": signal.SIGKILL}
 class OwnServer:
     """A ledger's server of the scenario's own, which it may crash and start again."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, folder: Path, *, forgets: bool = False) -> None:
         self._kind = kind
         self._folder = folder
+        self._starts = {"postgres": postgres, "redis": partial(redis, durable=not forgets)}
         self._port = free_port()
         self._running: AbstractAsyncContextManager[Server] | None = None
         self._server: Server | None = None
@@ -43,8 +50,7 @@ class OwnServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         for folder in self._folder.parents[:2]:
             folder.chmod(0o755)  # the server's user has to get through
-        start = {"postgres": postgres, "redis": redis}[self._kind]
-        self._running = start(self._folder, self._port)
+        self._running = self._starts[self._kind](self._folder, self._port)
         self._server = await self._running.__aenter__()
         return self._server
 
@@ -62,9 +68,15 @@ class OwnServer:
 
 
 @asynccontextmanager
-async def own_server(site: Site) -> AsyncGenerator[tuple[OwnServer, Site]]:
-    """The scenario's own server, and the site with it."""
-    server = OwnServer(site.ledger, site.folder / "server")
+async def own_server(
+    site: Site, *, forgets: bool = False
+) -> AsyncGenerator[tuple[OwnServer, Site]]:
+    """The scenario's own server, and the site with it.
+
+    Args:
+        forgets: It comes up empty, where it can be told to.
+    """
+    server = OwnServer(site.ledger, site.folder / "server", forgets=forgets)
     started = await server.start()
     try:
         yield server, replace(site, server=started)
@@ -85,14 +97,14 @@ async def crashed(site: Site) -> Report:
             tasks.start_soon(t.publish, count, 12)
             await t.arrivals(count // 6)
             await server.crash()
-            await _say_so(replicas, site)
+            await say_so(replicas, site)
             await anyio.sleep(site.seconds(2))
             await server.start()
             t.fault_ends()
         await t.drained()
         for running in replicas:
             await t.is_ready(running)
-        return _nothing_twice(await t.end())
+        return nothing_twice(await t.end())
 
 
 async def hung(site: Site) -> Report:
@@ -110,7 +122,7 @@ async def hung(site: Site) -> Report:
             tasks.start_soon(t.publish, count, 12)
             await t.arrivals(count // 6)
             between.hang()
-            await _say_so(replicas, site)
+            await say_so(replicas, site)
             await anyio.sleep(site.seconds(13))
             sent = len(t.box.record)
             await anyio.sleep(1)
@@ -137,7 +149,7 @@ async def slow(site: Site) -> Report:
         between.slow(0)
         t.fault_ends()
         await t.drained()
-        return _nothing_twice(await t.end())
+        return nothing_twice(await t.end())
 
 
 async def locked(site: Site) -> Report:
@@ -152,14 +164,14 @@ async def locked(site: Site) -> Report:
             holder = sqlite3.connect(t.ledger["path"], isolation_level=None)
             try:
                 holder.execute("BEGIN IMMEDIATE")
-                await _say_so(replicas, site)
+                await say_so(replicas, site)
                 await anyio.sleep(site.seconds(3))
             finally:
                 holder.close()
             t.fault_ends()
         await t.drained()
         await t.is_ready(replicas[0])
-        return _nothing_twice(await t.end())
+        return nothing_twice(await t.end())
 
 
 async def full(site: Site) -> Report:
@@ -176,17 +188,107 @@ async def full(site: Site) -> Report:
             # Logs are smaller, and can still be written.
             resource.prlimit(pid, limit, (64 * 1024, before[1]))
             try:
-                await _say_so([running], site)
+                await say_so([running], site)
                 await anyio.sleep(site.seconds(3))
             finally:
                 resource.prlimit(pid, limit, before)
             t.fault_ends()
         await t.drained()
         await t.is_ready(running)
-        return _nothing_twice(await t.end())
+        return nothing_twice(await t.end())
 
 
-async def _say_so(replicas: list[Daemon], site: Site) -> None:
+async def out_of_memory(site: Site) -> Report:
+    """Redis has no memory for more for a while, and drops nothing of what it has."""
+    count = site.size(80)
+    async with (
+        own_server(site) as (_, own),
+        trial(own, partitions=_PARTITIONS, sink=_SINK) as t,
+    ):
+        assert own.server is not None
+        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
+        replicas = await t.replicas("one", "two")
+        async with (
+            Redis(host="127.0.0.1", port=own.server.port, password=PASSWORD) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(t.publish, count, 12)
+            await t.arrivals(count // 6)
+            await client.config_set("maxmemory", "1mb")
+            await say_so(replicas, site)
+            await anyio.sleep(site.seconds(3))
+            await client.config_set("maxmemory", "0")
+            t.fault_ends()
+        await t.drained()
+        for running in replicas:
+            await t.is_ready(running)
+        return nothing_twice(await t.end())
+
+
+async def out_of_space(site: Site) -> Report:
+    """The file system with PostgreSQL's tables is full for a while."""
+    count = site.size(120)
+    place = site.folder / "small"
+    with _small_file_system(place):
+        async with (
+            own_server(site) as (_, own),
+            trial(own, partitions=_PARTITIONS, sink=_SINK) as t,
+        ):
+            assert own.server is not None
+            await _put_tables_on(own.server, place / "tables")
+            t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
+            replicas = await t.replicas("one", "two")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(t.publish, count, 12)
+                await t.arrivals(count // 6)
+                filler = place / "filler"
+                _fill(filler)
+                await say_so(replicas, site)
+                await anyio.sleep(site.seconds(3))
+                filler.unlink()
+                t.fault_ends()
+            await t.drained()
+            for running in replicas:
+                await t.is_ready(running)
+            return nothing_twice(await t.end())
+
+
+@contextmanager
+def _small_file_system(place: Path) -> Generator[None]:
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system of a given size can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+async def _put_tables_on(server: Server, place: Path) -> None:
+    """Whatever is made from now on lies there."""
+    await anyio.to_thread.run_sync(_give_folder_to, server, place)
+    connection = await asyncpg.connect(server.url, password=PASSWORD)
+    try:
+        await connection.execute(f"CREATE TABLESPACE small LOCATION '{place}'")
+        await connection.execute(f"ALTER ROLE {USER} SET default_tablespace = small")
+    finally:
+        await connection.close()
+
+
+def _give_folder_to(server: Server, place: Path) -> None:
+    owner = Path(f"/proc/{server.process.pid}").stat()
+    place.mkdir()
+    os.chown(place, owner.st_uid, owner.st_gid)
+
+
+def _fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+async def say_so(replicas: list[Daemon], site: Site) -> None:
     """Each says that it is not ready, and that it is healthy."""
 
     async def are_down() -> bool:
@@ -197,7 +299,7 @@ async def _say_so(replicas: list[Daemon], site: Site) -> None:
     await eventually(are_down, "not ready, but healthy", site.patience_s)
 
 
-def _nothing_twice(report: Report) -> Report:
+def nothing_twice(report: Report) -> Report:
     assert report.books.repeats == 0, "repeats"
     return report
 
@@ -208,4 +310,16 @@ SCENARIOS = [
     Scenario("ledger-slow", "each call to the ledger takes half a second", slow, SHARED),
     Scenario("ledger-locked", "another process holds the ledger file's lock", locked),
     Scenario("ledger-full", "the ledger's disk is full for a while", full),
+    Scenario(
+        "ledger-out-of-memory",
+        "the ledger's server has no memory for more",
+        out_of_memory,
+        ("redis",),
+    ),
+    Scenario(
+        "ledger-out-of-space",
+        "the file system of the ledger's tables is full",
+        out_of_space,
+        ("postgres",),
+    ),
 ]

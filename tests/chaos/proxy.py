@@ -62,6 +62,12 @@ class Proxy:
         for connection in tuple(self._connections):
             connection.cancel()
 
+    def lead_to(self, target: int) -> None:
+        """Resets connections; new ones go to another server."""
+        self._target = target
+        for connection in tuple(self._connections):
+            connection.cancel()
+
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         listener = await anyio.create_tcp_listener(local_host=_HOST, local_port=self.port)
         async with listener:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 import anyio
 
@@ -12,6 +13,7 @@ from tests.chaos.proxy import proxy
 from tests.chaos.scenario import EVICTS, SHARED, Scenario
 from tests.chaos.trial import Report, Site, Trial, trial
 from tests.system.processes import Daemon, eventually
+from tests.system.projects import Project
 
 _PARTITIONS = 6
 _SINK = {"concurrency": 2, "timeout": "1s"}
@@ -229,6 +231,42 @@ async def racing_for_what_is_due(site: Site) -> Report:
     return report
 
 
+_WRONG_CLOCK = """
+import os, time
+
+_off, _time = float(os.environ["CLOCK_OFF_S"]), time.time
+time.time = lambda: _time() + _off
+"""
+"""What Python runs at its start, where it is told to: a clock that is off."""
+
+
+async def clocks_off(site: Site) -> Report:
+    """Leases and what is due go by the ledger's clock: nobody takes a claim over too soon."""
+    count = site.size(120)
+    patient = {"retry": {"first": "1s", "cap": "1s"}, "breaker": {"at_least": 100_000}}
+    async with trial(site, partitions=_PARTITIONS, sink=_SINK | patient) as t:
+        for number in range(count):
+            t.box.http.faults.plan(f"/orders/o-{number}", on={1: answer(503)}, always=_SLOW)
+        projects = [_off_by(t.project(name), s) for name, s in _CLOCKS.items()]
+        await t.start_all(projects)
+        await t.publish(count, 20)
+        t.fault_ends()
+        await t.drained()
+        report = await t.end()
+    assert report.books.repeats == report.books.counted == 0
+    return report
+
+
+_CLOCKS = {"one": 60, "two": -60, "three": 0}
+
+
+def _off_by(project: Project, seconds: int) -> Project:
+    """The same daemon on a machine whose clock is off."""
+    (project.folder / "sitecustomize.py").write_text(_WRONG_CLOCK)
+    wrong = {"PYTHONPATH": str(project.folder), "CLOCK_OFF_S": str(seconds)}
+    return replace(project, env={**project.env, **wrong})
+
+
 SCENARIOS = [
     Scenario(
         "replica-killed",
@@ -264,4 +302,10 @@ SCENARIOS = [
     Scenario("rebalance", "two replicas join while a sink is slow", rebalanced, SHARED, EVICTS),
     Scenario("race-for-keys", "the same events on two partitions at once", racing_for_keys, SHARED),
     Scenario("race-for-due", "three schedulers, one backlog", racing_for_what_is_due, SHARED),
+    Scenario(
+        "clocks-off",
+        "the clock of one replica is a minute ahead, of another a minute behind",
+        clocks_off,
+        SHARED,
+    ),
 ]

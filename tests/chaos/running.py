@@ -93,6 +93,8 @@ async def run(case: Case, site: Site) -> Result:
     try:
         report = await scenario.run(site)
         failure = "; ".join(report.books.problems)
+    except pytest.skip.Exception as error:
+        return Result(case.name, scenario.fault, skipped=str(error))
     except Exception as error:
         failure = _told(error)
     return Result(case.name, scenario.fault, time.monotonic() - began, report, failure)

@@ -20,6 +20,9 @@ EVICTS = frozenset({"tansu", "apache"})
 KEEPS = frozenset({"apache"})
 """Brokers that have their records still after a restart."""
 
+NOTES = frozenset({"noida", "apache"})
+"""Brokers that keep the note beside an offset, delete records and topics."""
+
 ANY = frozenset({"noida", "tansu", "apache"})
 
 

@@ -20,6 +20,7 @@ from router.ledger import Kind, LedgerDown, Row, State
 from router.sandbox import Received, Sandbox, sandbox
 from tests.brokers import Broker, create_topic
 from tests.chaos.books import Books, balance, count_rows, read_rows
+from tests.chaos.pace import Pace
 from tests.servers import PASSWORD, Server, fresh_name
 from tests.system.processes import Daemon, daemon, eventually, ready_or_ended
 from tests.system.projects import (
@@ -69,6 +70,17 @@ class Site:
         return short * 3 if self.is_long else short
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record lies."""
+
+    place: TopicPartition
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.place.topic}/{self.place.partition}/{self.offset}"
+
+
 @dataclass(slots=True)
 class Trial:
     """One scenario under way.
@@ -81,6 +93,7 @@ class Trial:
         times: When each order was published, by its id.
         reasons: Why a key may have come twice, by key.
         details: What else is worth telling, by name.
+        pace: How evenly the harness itself runs.
     """
 
     site: Site
@@ -95,7 +108,10 @@ class Trial:
     times: dict[str, float] = field(default_factory=dict[str, float])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
     details: dict[str, str] = field(default_factory=dict[str, str])
-    _positions: dict[str, str] = field(default_factory=dict[str, str])
+    pace: Pace = field(default_factory=Pace)
+    _published: int = 0
+    _bygone: int = 0
+    _places: dict[str, Place] = field(default_factory=dict[str, Place])
     _ends: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
     _lives: list[Daemon] = field(default_factory=list[Daemon])
     _counted: dict[int, float] = field(default_factory=dict[int, float])
@@ -106,14 +122,19 @@ class Trial:
     # Daemons ------------------------------------------------------------------------------------
 
     def project(
-        self, name: str, *, broker_port: int | None = None, ledger_port: int | None = None
+        self,
+        name: str,
+        *,
+        broker_port: int | None = None,
+        ledger_port: int | None = None,
+        **source_options: Any,
     ) -> Project:
         """Writes a replica's project; the ports are of proxies that it has to go through."""
         bootstrap = self.site.broker.bootstrap
         if broker_port is not None:
             bootstrap = f"127.0.0.1:{broker_port}"
         source = kafka_source(bootstrap, [self.topic], self.group)
-        source["session_timeout"] = f"{self.site.session_s:g}s"
+        source |= {"session_timeout": f"{self.site.session_s:g}s"} | source_options
         ledger = dict(self.ledger)
         if "password" in ledger:
             ledger["password"] = Env("LEDGER_PASSWORD")
@@ -179,7 +200,8 @@ class Trial:
         Args:
             copies: How often each is published, the further times on the partitions next to it.
         """
-        began, first = time.monotonic(), len(self.times)
+        began, first = time.monotonic(), self._published
+        self._published += count
         bootstrap = self.site.broker.bootstrap
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
             for number in range(first, first + count):
@@ -192,7 +214,8 @@ class Trial:
                     value = self.event(number)
                     at = await producer.send_and_wait(self.topic, value, partition=place)
                     self._ends[TopicPartition(self.topic, place)] = at.offset + 1
-                    self._positions[f"o-{number}"] = f"{at.topic}/{at.partition}/{at.offset}"
+                    place_of_it = TopicPartition(at.topic, at.partition)
+                    self._places[f"o-{number}"] = Place(place_of_it, at.offset)
 
     async def arrivals(
         self, count: int, where: Callable[[Received], bool] = lambda _: True
@@ -208,6 +231,23 @@ class Trial:
         """Says why these may come twice."""
         for key in keys:
             self.reasons.setdefault(key, reason)
+
+    async def ledger_is_lost(self) -> None:
+        """From here on another ledger is used, which knows nothing: what was committed is not its
+        business, and the rest begins anew. Nothing runs meanwhile."""
+        offsets = await self.committed()
+        done = {order for order, at in self._places.items() if at.offset < offsets[at.place]}
+        arrived = {order_of(entry) for entry in self.box.record}
+        assert done <= arrived, f"{len(done - arrived)} were committed and never arrived"
+        self.forget(done)
+        self._bygone = len(self.box.record)
+        again = len(arrived - done)
+        self.details["ledger lost"] = f"{len(done)} were done; {again} may come again uncounted"
+
+    def forget(self, orders: Iterable[str]) -> None:
+        """Leaves these out of the books."""
+        for name in list(orders):
+            del self.times[name], self._places[name]
 
     def excuse_orders(self, orders: Iterable[str], reason: str) -> None:
         """The same, once they have arrived, for orders."""
@@ -262,10 +302,20 @@ class Trial:
                 await self.stop(running)
         rows = await self.rows()
         keys = {row.position: row.key.hex() for row in rows}
+        places = {order: str(at) for order, at in self._places.items()}
+        entries = list(self.box.record)[self._bygone :]
         arrived = [
-            entry.key or keys.get(self._positions.get(order_of(entry), ""), order_of(entry))
-            for entry in self.box.record
+            entry.key or keys.get(places.get(order_of(entry), ""), order_of(entry))
+            for entry in entries
         ]
+        if self.pace.standstills:
+            self.details["the harness stood still"] = f"for up to {self.pace.longest_s:.1f} s"
+            met = [
+                key
+                for key, entry in zip(arrived, entries, strict=True)
+                if self.pace.may_have_met(entry.at)
+            ]
+            self.excuse(met, "the harness stood still, and answered too late")
         books = balance(
             planned=len(self.times) * self.steps,
             rows=rows,
@@ -283,7 +333,7 @@ class Trial:
             if self._fault_ended is None or self._drained is None
             else self._drained - self._fault_ended
         )
-        return Report(len(self.times), books, recovery, self.details)
+        return Report(self._published, books, recovery, self.details)
 
     async def _note_counts(self) -> None:
         """Second sends that each daemon has counted, as long as it can be asked."""
@@ -322,6 +372,7 @@ async def trial(
     site: Site,
     *,
     partitions: int = 1,
+    has_topic: bool = True,
     sink: Mapping[str, Any] | None = None,
     sections: Callable[[Sandbox], Mapping[str, Any]] | None = None,
     steps: int = 1,
@@ -330,6 +381,7 @@ async def trial(
     """A trial whose daemons call the sandbox's API once for each order.
 
     Args:
+        has_topic: The topic is there from the beginning.
         sink: Options of that sink.
         sections: Sinks, routes and other sections of the configuration instead.
         steps: Deliveries that each event asks for.
@@ -338,15 +390,17 @@ async def trial(
     mark = uuid.uuid4().hex[:8]
     site.folder.mkdir(parents=True, exist_ok=True)
     topic, group = f"orders.{mark}", f"router.{mark}"
-    await create_topic(site.broker, topic, partitions)
-    async with sandbox() as box, AsyncExitStack() as stack:
+    if has_topic:
+        await create_topic(site.broker, topic, partitions)
+    async with sandbox() as box, anyio.create_task_group() as tasks, AsyncExitStack() as stack:
+        stack.callback(tasks.cancel_scope.cancel)
         chosen = {
             "sinks": {"api": api_sink(box, **(sink or {}))},
             "routes": {"paid": order_route()},
         }
         if sections is not None:
             chosen = dict(sections(box))
-        yield Trial(
+        begun = Trial(
             site,
             box,
             topic,
@@ -358,6 +412,8 @@ async def trial(
             event,
             _stack=stack,
         )
+        tasks.start_soon(begun.pace.watch)
+        yield begun
 
 
 def _ledger(site: Site) -> Mapping[str, Any]:
