@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from router.authoring.rehearsed import EventRehearsal
-from router.authoring.rehearsal_report import event_to_dict, route_to_dict
+from router.authoring.rehearsal import Rehearsal
+from router.authoring.rehearsal_report import digest_to_dict, event_to_dict, route_to_dict
 from router.config import Project
 from router.events import Event
 from router.planning import Route
+from router.planning.policies import Mode
 from router.routing import Trace, actual_text, explain
 
 
@@ -24,7 +25,8 @@ class Explained:
     @property
     def is_matched(self) -> bool:
         """The route fires: its condition holds and it is switched on."""
-        return self.trace.held and self.route.enabled
+        is_on = self.route.enabled and self.route.policy.mode is not Mode.OFF
+        return self.trace.held and is_on
 
     def is_near(self, most: int) -> bool:
         """At most so many predicates away, while something of it holds."""
@@ -66,10 +68,11 @@ def _failing(trace: Trace) -> Iterator[str]:
 
 
 def explanation_to_dict(
-    explained: Sequence[Explained], rehearsal: EventRehearsal, *, with_content: bool
+    explained: Sequence[Explained], rehearsal: Rehearsal, *, with_content: bool
 ) -> dict[str, Any]:
     """The stable JSON form."""
-    plans = {plan.route.id: plan for plan in rehearsal.routes}
+    [event] = rehearsal.told
+    plans = {plan.route.id: plan for plan in event.routes}
     routes: list[dict[str, Any]] = []
     for one in explained:
         plan = plans.get(one.route.id)
@@ -84,9 +87,14 @@ def explanation_to_dict(
                 "away": one.trace.away,
                 "predicates": trace_to_dict(one.trace),
                 "deliveries": found["deliveries"] if found else [],
+                "digests": [
+                    digest_to_dict(digest, with_content=with_content)
+                    for digest in rehearsal.digests
+                    if digest.route.id == one.route.id
+                ],
             }
         )
-    told = event_to_dict(rehearsal, with_content=False)
+    told = event_to_dict(event, with_content=False)
     return {name: told[name] for name in ("event", "tenant", "dead")} | {"routes": routes}
 
 

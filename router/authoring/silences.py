@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, cast, final
 
 import orjson
 from anyio.to_thread import run_sync
@@ -19,11 +19,13 @@ from router.config.documents import read_document
 from router.delivery.silences import PREFIX, ended, fact_of, read_fact
 from router.ledger import KINDS, Ledger, LedgerDown
 from router.planning.silences import Silence, compile_silence, silence_of, silence_to_dict
-from router.problems import Problems, Source
+from router.problems import Problems, Source, did_you_mean
 from router.values import Secret
 
 _PATH: Final = "/api/v1/silences"
 _TIMEOUT_S: Final = 10.0
+_FOR_EVER: Final = float("inf")
+_KEYS: Final = tuple(name for name in Silence.__dataclass_fields__ if name != "condition")
 
 
 class NotReached(Exception):
@@ -75,6 +77,43 @@ def read_match(text: str) -> Any:
     value = document.node.plain()
     compile_silence(value)
     return value
+
+
+def read_silences(text: str) -> list[Silence]:
+    """Silences as ``router silence list --output json`` writes them, one alone, or a list.
+
+    Written by hand one may lack everything but its conditions: it then holds for ever.
+
+    Raises:
+        ValueError: they can't be understood; the message says why.
+    """
+    try:
+        given: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ValueError("it is no JSON, as router silence list --output json writes it") from None
+    if isinstance(given, dict) and "silences" in given:
+        given = cast("dict[str, Any]", given)["silences"]
+    return [_given(one, number) for number, one in enumerate(_listed(given), 1)]
+
+
+def _listed(given: Any) -> list[Any]:
+    return cast("list[Any]", given) if isinstance(given, list) else [given]
+
+
+def _given(fields: Any, number: int) -> Silence:
+    if not isinstance(fields, dict):
+        raise ValueError(f"silence {number} is no mapping")
+    named = cast("dict[str, Any]", fields)
+    if unknown := sorted(named.keys() - set(_KEYS)):
+        hint = did_you_mean(unknown[0], _KEYS, "Keys")
+        raise ValueError(f'silence {number} has no key "{unknown[0]}".{hint}')
+    try:
+        silence = silence_of({"id": str(number), "until": _FOR_EVER, "created": 0.0} | named)
+    except ValueError as error:
+        raise ValueError(f"silence {number}: {error}") from None
+    if not silence.is_bounded:
+        raise ValueError(f"silence {number} silences everything: say what")
+    return silence
 
 
 @final

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import anyio
 import click
 
 from router.authoring.inputs import Given, at_time, with_recipients
-from router.authoring.rehearsal import EventRehearsal, rehearse_events, ruleset
-from router.authoring.rehearsal_report import Summary, rehearsals_to_dict
+from router.authoring.rehearsal import DigestRehearsal, Rehearsal, rehearse_events
+from router.authoring.rehearsal_report import rehearsals_to_dict, summary_of
+from router.authoring.silences import read_silences
 from router.cli.clusters import read_project_with
 from router.cli.events import (
     choose_source,
@@ -15,6 +18,7 @@ from router.cli.events import (
     opened_directory,
     parse_moment,
     read_given,
+    read_input,
 )
 from router.cli.output import (
     ENVIRONMENT,
@@ -26,9 +30,10 @@ from router.cli.output import (
     print_json,
     read_project,
 )
-from router.cli.rehearsal_text import dim, event_lines, summary_lines
+from router.cli.rehearsal_text import digest_lines, dim, event_lines, summary_lines
 from router.config import Project
 from router.events import decode
+from router.planning.silences import Silence
 from router.sources.kafka import KafkaSourceConfig
 
 
@@ -56,6 +61,12 @@ from router.sources.kafka import KafkaSourceConfig
     metavar="SECONDS",
     help="With --from now: how long to wait for records.",
 )
+@click.option(
+    "--silences",
+    type=click.Path(allow_dash=True),
+    metavar="FILE",
+    help="Silences in force, as router silence list --output json writes them.",
+)
 @click.option("--no-content", is_flag=True, help="Leave messages out.")
 @click.option("--html", is_flag=True, help="Show the HTML of mails instead of their text.")
 @output_option
@@ -71,6 +82,7 @@ def command(
     most: int,
     start: str,
     wait: float,
+    silences: str | None,
     no_content: bool,
     html: bool,
     output: str,
@@ -82,11 +94,12 @@ def command(
     source, outside its consumer group.
 
     Events are tried one after the other, each at its own time: what limits, digests and the like
-    remember of one counts for the next. Nothing is known of what was sent before.
+    remember of one counts for the next. Digests are told of when they close, also after the last
+    event. Nothing is known of what was sent before.
 
     Each delivery is shown with what would become of it: NOW, HOLD until a time, DIGEST, IF its
-    primary fails, SUPPRESSED or EXCLUDED by a rule, DEAD, or WAITS for the directory. Exits with 1
-    if something would be dead.
+    primary fails, SUPPRESSED, CANCELLED or EXCLUDED by a rule, DEAD, or WAITS for the directory.
+    Exits with 1 if something would be dead.
 
     \b
     Examples:
@@ -95,6 +108,7 @@ def command(
       tail -1 events.jsonl | router dry-run - --no-content
       router dry-run --topic payments --from now --max 5 -e prod
       router dry-run events.jsonl --output json | jq .summary
+      router silence list -e prod -o json | router dry-run events.jsonl --silences -
     """
     if (events is None) == (topic is None):
         raise click.UsageError("give a file of events (or - for standard input), or --topic")
@@ -106,17 +120,15 @@ def command(
         project = read_project_with(config, environment, lambda found: _kafka(found, source))
         at = parse_moment(moment)
         given = at_time(anyio.run(_peek, _kafka(project, source), topic, most, start, wait), at)
-    rehearsals = anyio.run(_rehearse, project, given, people)
-    summary = Summary()
-    for rehearsal in rehearsals:
-        summary.add(rehearsal)
+    rehearsal = anyio.run(_rehearse, project, given, people, _silences(silences, events))
+    told, digests = rehearsal.told, rehearsal.digests
+    summary = summary_of(told, digests)
     if output == "json":
-        print_json(rehearsals_to_dict(given, rehearsals, with_content=not no_content))
+        print_json(rehearsals_to_dict(given, told, digests, with_content=not no_content))
     else:
-        for one, rehearsal in zip(given, rehearsals, strict=True):
-            for line in event_lines(one, rehearsal, with_content=not no_content, as_html=html):
-                click.echo(line)
-            click.echo()
+        shown = {"with_content": not no_content, "as_html": html}
+        for group in _in_time(given, rehearsal, **shown):
+            click.echo("\n".join([*group, ""]))
         for line in summary_lines(summary):
             click.echo(line)
         click.secho("Nothing was sent", bold=True)
@@ -124,13 +136,38 @@ def command(
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
+def _in_time(
+    given: Sequence[Given], rehearsal: Rehearsal, *, with_content: bool, as_html: bool
+) -> Iterator[Iterator[str]]:
+    """Events and digests, each where its time is."""
+    closed: dict[int, list[DigestRehearsal]] = {}
+    for digest in rehearsal.digests:
+        closed.setdefault(digest.after, []).append(digest)
+    for number, (one, told) in enumerate(zip(given, rehearsal.told, strict=True), 1):
+        yield event_lines(one, told, with_content=with_content, as_html=as_html)
+        for digest in closed.get(number, ()):
+            yield digest_lines(digest, with_content=with_content, as_html=as_html)
+
+
+def _silences(file: str | None, events: str | None) -> list[Silence]:
+    if file is None:
+        return []
+    if file == events == "-":
+        raise click.UsageError("standard input holds the events or the silences, not both")
+    try:
+        return read_silences(read_input(file).decode("utf-8-sig", "replace"))
+    except ValueError as error:
+        raise fail(f"{file}: {error}", USAGE) from None
+
+
 async def _rehearse(
-    project: Project, given: list[Given], people: str | None
-) -> list[EventRehearsal]:
-    rules = ruleset(project)
+    project: Project, given: list[Given], people: str | None, silences: list[Silence]
+) -> Rehearsal:
+    rules = project.rules()
     async with opened_directory(project, people) as directory:
         known = with_recipients(directory, given)
-        return await rehearse_events(rules, [(g.event, g.moment) for g in given], known)
+        events = [(one.event, one.moment) for one in given]
+        return await rehearse_events(rules, events, known, silences)
 
 
 def _kafka(project: Project, name: str | None) -> KafkaSourceConfig:

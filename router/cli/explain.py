@@ -14,7 +14,7 @@ from router.authoring.explanation import (
     needed_leaves,
 )
 from router.authoring.inputs import Given, with_recipients
-from router.authoring.rehearsal import EventRehearsal, rehearse_event
+from router.authoring.rehearsal import Rehearsal, rehearse_events
 from router.cli.events import choose_source, event_options, opened_directory, read_given
 from router.cli.output import (
     FOUND_PROBLEMS,
@@ -25,7 +25,7 @@ from router.cli.output import (
     print_json,
     read_project,
 )
-from router.cli.rehearsal_text import dead_line, dim, event_line, route_lines
+from router.cli.rehearsal_text import dead_line, digest_lines, dim, event_line, route_lines
 from router.config import Project
 from router.events import Event, Poison
 from router.problems import did_you_mean
@@ -103,19 +103,20 @@ def _only(given: Sequence[Given], file: str) -> Given:
     return given[0]
 
 
-async def _rehearse(project: Project, given: Given, people: str | None) -> EventRehearsal:
+async def _rehearse(project: Project, given: Given, people: str | None) -> Rehearsal:
     async with opened_directory(project, people) as directory:
         known = with_recipients(directory, [given])
-        return await rehearse_event(project.rules(), given.event, known, given.moment)
+        return await rehearse_events(project.rules(), [(given.event, given.moment)], known)
 
 
 def _lines(
-    event: Event, explained: Sequence[Explained], rehearsal: EventRehearsal, *, with_content: bool
+    event: Event, explained: Sequence[Explained], rehearsal: Rehearsal, *, with_content: bool
 ) -> Iterator[str]:
-    yield event_line(event, rehearsal)
-    if rehearsal.dead is not None:
-        yield dead_line(rehearsal.dead)
-    plans = {plan.route.id: plan for plan in rehearsal.routes}
+    [told] = rehearsal.told
+    yield event_line(event, told)
+    if told.dead is not None:
+        yield dead_line(told.dead)
+    plans = {plan.route.id: plan for plan in told.routes}
     for one in explained:
         yield ""
         yield _headline(one)
@@ -125,6 +126,10 @@ def _lines(
             plan = plans[one.route.id]
             # The first line names the route, which stands above.
             yield from list(route_lines(plan, with_content=with_content, as_html=False))[1:]
+        for digest in rehearsal.digests:
+            if digest.route.id == one.route.id:
+                told_of = digest_lines(digest, with_content=with_content, as_html=False)
+                yield from (f"  {line}" for line in told_of)
 
 
 def _far(explained: Sequence[Explained]) -> Iterator[str]:
@@ -143,7 +148,8 @@ def _headline(one: Explained) -> str:
     if one.is_matched:
         verdict = click.style("matches", fg="green", bold=True)
     elif one.trace.held:
-        verdict = click.style("is switched off (enabled: false)", fg="yellow", bold=True)
+        how = "enabled: false" if not one.route.enabled else "mode: off"
+        verdict = click.style(f"is switched off ({how})", fg="yellow", bold=True)
     else:
         verdict = click.style(f"{_predicates(one.trace.away)} away", fg="yellow", bold=True)
     return f"{name}  {verdict}  {dim(f'{at.file}:{at.line}')}"

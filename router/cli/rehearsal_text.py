@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
 from router.authoring.inputs import Given
-from router.authoring.rehearsal import EventRehearsal, Rehearsed, RouteRehearsal, Verdict
 from router.authoring.rehearsal_report import Summary, local_time
-from router.events import Poison
-from router.messages import EmailMessage, Message
+from router.authoring.rehearsed import (
+    DigestRehearsal,
+    EventRehearsal,
+    Rehearsed,
+    RouteRehearsal,
+    Verdict,
+)
+from router.delivery.cancelling import CANCELLED
+from router.events import Event, Poison
+from router.messages import EmailMessage, Message, Reason
+from router.planning.policies import Rank
+from router.problems import Position
 from router.sinks.console import parts
 
 _COLOURS = {
@@ -27,6 +36,8 @@ _JOINING = {
     Verdict.SUPPRESSED: "SUPPRESSED by",
     Verdict.EXCLUDED: "EXCLUDED by",
 }
+_CANCELLED_BY = "CANCELLED by"
+_MOST_NAMED = 5
 _WIDTH = max(map(len, [*_JOINING.values(), *Verdict]))
 
 
@@ -37,9 +48,12 @@ def event_lines(
     event = rehearsal.event
     if isinstance(event, Poison):
         yield click.style(given.label, bold=True)
-        yield f"  {click.style('DEAD', fg='red', bold=True)}  no event: {event.reason}"
+        yield dead_line(event.reason, "no event: ")
         return
-    yield f"{click.style(event.type or '(no type)', bold=True)}  {event.id}  {dim(given.label)}"
+    yield f"{event_line(event, rehearsal)}  {dim(given.label)}"
+    if rehearsal.dead is not None:
+        yield dead_line(rehearsal.dead)
+        return
     if not rehearsal.routes and not rehearsal.ends:
         yield f"  {dim('no route wants it')}"
     for route in rehearsal.routes:
@@ -48,14 +62,52 @@ def event_lines(
         yield f"  {dim('ends what still waits of')} {', '.join(rehearsal.ends)}"
 
 
+def event_line(event: Event, rehearsal: EventRehearsal) -> str:
+    """What the event is, and whose."""
+    line = f"{click.style(event.type or '(no type)', bold=True)}  {event.id}"
+    return f"{line}  tenant {rehearsal.tenant}" if rehearsal.tenant else line
+
+
+def dead_line(reason: Reason, what: str = "") -> str:
+    """Why the event as a whole would be a dead letter."""
+    return f"  {click.style('DEAD', fg='red', bold=True)}  {what}{reason}"
+
+
 def route_lines(route: RouteRehearsal, *, with_content: bool, as_html: bool) -> Iterator[str]:
     """The route, its recipients, and what each would be sent."""
     at = route.route.at
     yield f"  {click.style(route.route.id, fg='blue', bold=True)}  {dim(f'{at.file}:{at.line}')}"
     if not route.lines:
         yield f"    {dim('nobody receives it')}"
+    yield from _lines(route.lines, with_content=with_content, as_html=as_html)
+
+
+def digest_lines(digest: DigestRehearsal, *, with_content: bool, as_html: bool) -> Iterator[str]:
+    """A digest that has closed: what it tells of, and what each recipient would be sent."""
+    at = digest.route.at
+    count = len(digest.events)
+    whose = f"  tenant {digest.tenant}" if digest.tenant else ""
+    name = click.style(f"digest of {digest.route.id}", bold=True)
+    yield f"{name}  closes at {_time(digest.closed_at, digest.zone)}{whose}"
+    yield f"  {click.style(digest.route.id, fg='blue', bold=True)}  {dim(f'{at.file}:{at.line}')}"
+    names = ", ".join(_event_name(event) for event in digest.events[:_MOST_NAMED])
+    more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+    if count:
+        yield f"    tells of {count} event{'s' * (count != 1)}: {names}{more}"
+    else:
+        yield f"    {dim('nothing is left to tell of')}"
+    for event, reason in digest.left_out:
+        yield f"    leaves out {_event_name(event)}  {reason}"
+    yield from _lines(digest.lines, with_content=with_content, as_html=as_html)
+
+
+def _event_name(event: Event) -> str:
+    return f"{event.type} {event.id}".strip()
+
+
+def _lines(lines: Sequence[Rehearsed], *, with_content: bool, as_html: bool) -> Iterator[str]:
     person: str | None = None
-    for line in route.lines:
+    for line in lines:
         if line.recipient != person:
             person = line.recipient
             yield f"    {person or '(once per event)'}"
@@ -67,30 +119,60 @@ def route_lines(route: RouteRehearsal, *, with_content: bool, as_html: bool) -> 
 
 def _delivery(line: Rehearsed) -> str:
     word = _JOINING.get(line.verdict, line.verdict.upper())
+    if line.verdict is Verdict.SUPPRESSED and _is_cancelled(line):
+        word = _CANCELLED_BY
     shown = click.style(f"{word:<{_WIDTH}}", fg=_COLOURS[line.verdict], bold=True)
     reason = _because(line)
     if not line.step:
         return f"{shown}  {reason}".rstrip()
     name = line.step if line.step == line.sink else f"{line.step} ({line.sink})"
     target = f" → {line.target}" if line.target else ""
-    return f"{shown}  {name}{target}{f'  {reason}' if reason else ''}"
+    about = f"  {dim(', '.join(found))}" if (found := list(_turn(line))) else ""
+    return f"{shown}  {name}{target}{f'  {reason}' if reason else ''}{about}"
+
+
+def _is_cancelled(line: Rehearsed) -> bool:
+    return line.reason is not None and line.reason.code == CANCELLED.code
+
+
+def _turn(line: Rehearsed) -> Iterator[str]:
+    """Whose turn it is, where that is said and something is sent."""
+    if not line.is_alive:
+        return
+    if line.rank is not Rank.NORMAL:
+        yield line.rank.name.lower()
+    if line.order is not None:
+        yield f"in order of key {line.order}"
 
 
 def _because(line: Rehearsed) -> str:
     match line.verdict:
-        case Verdict.DIGEST:
-            return f"closes at {_time(line)}, {line.collected} so far"
-        case Verdict.HOLD:
-            return f"until {_time(line)}  {line.reason}"
+        case Verdict.DIGEST if line.until is not None:
+            return f"closes at {_time(line.until, line.zone)}, {line.collected} so far"
+        case Verdict.HOLD if line.until is not None:
+            return f"until {_time(line.until, line.zone)}  {line.reason}"
         case Verdict.IF if line.reason is not None:
-            return f"if {line.reason.text}"
+            return f"if {line.reason.text}{_then(line)}"
+        case Verdict.SUPPRESSED if line.reason is not None and _is_cancelled(line):
+            return f"{line.reason.text}{_rule(line.at)}"
         case _:
-            rule = f"  {dim(f'{line.at.file}:{line.at.line}')}" if line.at is not None else ""
-            return f"{line.reason}{rule}" if line.reason is not None else ""
+            return f"{line.reason}{_rule(line.at)}" if line.reason is not None else ""
 
 
-def _time(line: Rehearsed) -> str:
-    return f"{local_time(line):%Y-%m-%d %H:%M} {line.zone}"
+def _then(line: Rehearsed) -> str:
+    """When a fallback starts by itself, and how long it is kept back then."""
+    starts = f", at {_time(line.starts, line.zone)}" if line.starts is not None else ""
+    if line.hold is None or line.until is None:
+        return starts
+    return f"{starts}; then held until {_time(line.until, line.zone)} by {line.hold.code}"
+
+
+def _rule(at: Position | None) -> str:
+    return f"  {dim(f'{at.file}:{at.line}')}" if at is not None else ""
+
+
+def _time(seconds: float, zone: str) -> str:
+    return f"{local_time(seconds, zone):%Y-%m-%d %H:%M} {zone or 'UTC'}"
 
 
 def message_lines(message: Message, *, as_html: bool) -> Iterator[str]:
@@ -111,6 +193,8 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     events = f"{summary.events} event{'s' * (summary.events != 1)}"
     about = [f"{summary.unmatched} that no route wants"] if summary.unmatched else []
     about += [f"{summary.poison} that can't be read"] if summary.poison else []
+    about += [f"{summary.unknown_tenants} of no known tenant"] if summary.unknown_tenants else []
+    about += [f"{summary.digests} digest{'s' * (summary.digests != 1)}"] if summary.digests else []
     yield ", ".join([events, *about])
     counted = [
         click.style(f"{summary.verdicts[verdict]} {verdict.upper()}", fg=_COLOURS[verdict])

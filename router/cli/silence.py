@@ -68,6 +68,7 @@ def command() -> None:
 @click.option("--until", metavar="TIME", help="Until then: 2026-11-24T10:00:00Z.")
 @click.option("--comment", required=True, metavar="TEXT", help="Why.")
 @click.option("--author", metavar="NAME", help="Who; by default your login.")
+@click.option("--dry-run", is_flag=True, help="Only check it and show it.")
 @_where
 @output_option
 def add_command(
@@ -80,6 +81,7 @@ def add_command(
     until: str | None,
     comment: str,
     author: str | None,
+    dry_run: bool,
     admin: str | None,
     config: str,
     environment: str | None,
@@ -92,6 +94,8 @@ def add_command(
       router silence add --match 'type: payment.failed' --for 2h --comment "the bank is down"
       router silence add --sink mail --until 2026-11-24T18:00:00Z --comment "moving the relay"
       router silence add --match 'data.plan: trial' --category billing --for 1d --comment "audit"
+      router silence add --sink mail --for 1h --comment "?" --dry-run -o json |
+        router dry-run events.jsonl --silences -
     """
     project, _ = read_project(config, environment, read_secrets=False)
     for label, name, known in (
@@ -117,7 +121,9 @@ def add_command(
     )
     if problem := why_refused(silence, now()):
         raise fail(problem, USAGE)
-    added = _with_store(config, environment, admin, lambda store: store.add(silence))
+    added = silence
+    if not dry_run:
+        added = _with_store(config, environment, admin, lambda store: store.add(silence))
     if output == "json":
         print_json(silence_to_dict(added))
     else:

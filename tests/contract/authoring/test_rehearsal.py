@@ -95,7 +95,9 @@ def test_a_delay_is_a_hold_and_what_ends_it_is_named(tmp_path: Path) -> None:
     somebody = event("2026-03-24T12:05:00Z", type="order.refunded", user="u2")
     assert verdicts(tmp_path, waits, paid, somebody) == ["hold delay"]
     text = dry_run(tmp_path, waits, [paid, refunded]).out
-    assert "cancelled: order.refunded e-2026-03-24T12:05:00Z-order.refunded" in text
+    ended = "CANCELLED by   mail → ann@example.com  order.refunded e-2026-03-24T12:05:00Z"
+    assert ended in text
+    assert "config/routes.yaml:8" in text
     assert "ends what still waits of paid" in text
 
 
