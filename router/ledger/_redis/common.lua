@@ -78,6 +78,19 @@ end
 
 local operations = {}
 
+-- What becomes of each item, in their order; an item that is a list comes apart.
+local function each(items, work)
+  local answers = {}
+  for i, item in ipairs(items) do
+    if type(item) == 'table' then
+      answers[i] = work(unpack(item))
+    else
+      answers[i] = work(item)
+    end
+  end
+  return answers
+end
+
 -- What is left to write once an operation is done.
 local function finish()
 end

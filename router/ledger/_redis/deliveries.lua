@@ -316,11 +316,7 @@ local function claim(row, blob)
 end
 
 function operations.claim()
-  local answers = {}
-  for i, asked in ipairs(given.rows) do
-    answers[i] = claim(asked[1], asked[2])
-  end
-  return answers
+  return each(given.rows, claim)
 end
 
 -- Settlements ----------------------------------------------------------------------------------
@@ -392,8 +388,7 @@ local function wake(family, causes, reason)
   end
 end
 
-local function settle(settlement)
-  local row, blob, waiters, causes, follow_ups, drop_reason = unpack(settlement)
+local function settle(row, blob, waiters, causes, follow_ups, drop_reason)
   local stored = get(row[KEY])
   local answer = settled(stored, row)
   if answer ~= 'ok' then
@@ -421,11 +416,7 @@ local function settle(settlement)
 end
 
 function operations.settle()
-  local answers = {}
-  for i, settlement in ipairs(given.settlements) do
-    answers[i] = settle(settlement)
-  end
-  return answers
+  return each(given.settlements, settle)
 end
 
 -- Schedule -------------------------------------------------------------------------------------
@@ -554,25 +545,24 @@ local function release(key, epoch)
 end
 
 function operations.release()
-  for _, claimed in ipairs(given.claims) do
-    release(claimed[1], claimed[2])
+  each(given.claims, release)
+end
+
+local function reschedule(key)
+  local row = get(key)
+  if not row or row[STATE] ~= 'dead' or not row[SIZE] then
+    return false
   end
+  local new = copy(row)
+  new[STATE], new[EPOCH], new[DUE] = 'scheduled', row[EPOCH] + 1, given.due
+  new[ATTEMPTS], new[FIRST_AT], new[UPDATED] = 0, false, now
+  new[REASON], new[REASON_TEXT] = false, false
+  put(new)
+  return true
 end
 
 function operations.reschedule()
-  local answers = {}
-  for i, key in ipairs(given.keys) do
-    local row = get(key)
-    answers[i] = row and row[STATE] == 'dead' and row[SIZE] and true or false
-    if answers[i] then
-      local new = copy(row)
-      new[STATE], new[EPOCH], new[DUE] = 'scheduled', row[EPOCH] + 1, given.due
-      new[ATTEMPTS], new[FIRST_AT], new[UPDATED] = 0, false, now
-      new[REASON], new[REASON_TEXT] = false, false
-      put(new)
-    end
-  end
-  return answers
+  return each(given.keys, reschedule)
 end
 
 -- Ends the leases of an owner's claims.
@@ -590,13 +580,16 @@ end
 
 -- Looking, upkeep ------------------------------------------------------------------------------
 
+-- A row as it is sent, with its message.
+local function shown(row)
+  return {row, row[SIZE] and call('GET', prefix .. 'blob:' .. row[KEY])}
+end
+
 function operations.lookup()
-  local found = {}
-  for i, key in ipairs(given.keys) do
+  return each(given.keys, function(key)
     local row = get(key)
-    found[i] = row and {row, row[SIZE] and call('GET', prefix .. 'blob:' .. key)} or false
-  end
-  return found
+    return row and shown(row)
+  end)
 end
 
 -- A chunk of the keys of open, dead or final rows, from a key or a rank on.

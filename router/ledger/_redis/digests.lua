@@ -57,9 +57,9 @@ local function joined_before(stored, member)
   return done(stored, member)
 end
 
-local function join(asked)
-  local scope, key, member, member_blob, sink = unpack(asked, 1, 5)
-  local window, most, extend, at_most, blob = unpack(asked, 6, 10)
+local function join(
+  scope, key, member, member_blob, sink, window, most, extend, at_most, blob
+)
   local stored = get(member[KEY])
   if stored then
     return joined_before(stored, member)
@@ -85,22 +85,14 @@ local function join(asked)
 end
 
 function operations.join()
-  local answers = {}
-  for i, asked in ipairs(given.joins) do
-    answers[i] = join(asked)
-  end
-  return answers
+  return each(given.joins, join)
 end
 
 -- What waits on each family, in no order.
 function operations.members()
-  local found = {}
-  for i, family in ipairs(given.families) do
-    found[i] = {}
-    for j, key in ipairs(call('SMEMBERS', prefix .. 'waiting:' .. family)) do
-      local row = get(key)
-      found[i][j] = {row, row[SIZE] and call('GET', prefix .. 'blob:' .. key)}
-    end
-  end
-  return found
+  return each(given.families, function(family)
+    return each(call('SMEMBERS', prefix .. 'waiting:' .. family), function(key)
+      return shown(get(key))
+    end)
+  end)
 end

@@ -61,9 +61,7 @@ function operations.put_facts()
 end
 
 function operations.drop_facts()
-  for _, gone in ipairs(given.members) do
-    drop(gone[1], gone[2])
-  end
+  each(given.members, drop)
 end
 
 -- How many places of a bucket were granted within a window and have not ended.
@@ -80,23 +78,19 @@ local function taken_of(bucket, window)
   return call('ZCOUNT', grants, '(' .. number(now - window), '+inf')
 end
 
-function operations.admit()
-  local verdicts = {}
-  for i, ask in ipairs(given.asks) do
-    local bucket, member, limit, window = ask[1], ask[2], ask[3], ask[4]
-    local taken = taken_of(bucket, window)
-    local stored = fact_of(bucket, member)
-    local granted
-    if stored and is_live(stored[UNTIL]) then
-      granted = stored[VALUE] == GRANTED
-    else
-      granted = taken < limit
-      taken = granted and taken + 1 or taken
-      put_fact(bucket, member, {granted and GRANTED or REFUSED, now + window, now, false})
-    end
-    verdicts[i] = {granted, taken}
+local function admit(bucket, member, limit, window)
+  local taken = taken_of(bucket, window)
+  local stored = fact_of(bucket, member)
+  if stored and is_live(stored[UNTIL]) then
+    return {stored[VALUE] == GRANTED, taken}
   end
-  return verdicts
+  local granted = taken < limit
+  put_fact(bucket, member, {granted and GRANTED or REFUSED, now + window, now, false})
+  return {granted, granted and taken + 1 or taken}
+end
+
+function operations.admit()
+  return each(given.asks, admit)
 end
 
 -- Counts what was granted before grants were counted, a chunk of scopes; the last of them.
@@ -131,12 +125,10 @@ function operations.take()
 end
 
 function operations.progress()
-  local found = {}
-  for i, field in ipairs(given.fields) do
+  return each(given.fields, function(field)
     local offset = call('HGET', prefix .. 'progress', field)
-    found[i] = offset and tonumber(offset)
-  end
-  return found
+    return offset and tonumber(offset)
+  end)
 end
 
 function operations.put_progress()
