@@ -78,6 +78,34 @@ _PLAIN: tuple[Option, ...] = (
         f" ({', '.join(f'`{channel}`' for channel in Channel)}): an address, or `suppress`.",
         "{email: qa@acme.example, push: suppress}",
     ),
+    Option(
+        "brand",
+        "mapping",
+        None,
+        False,
+        "What templates read as `brand`, by name: text, numbers, true or false.",
+        "{name: Acme, support: help@acme.example}",
+    ),
+    Option(
+        "tenants",
+        "mapping",
+        None,
+        False,
+        "Whom the router sends for: `by` is where an event names its tenant, `default` whose it is"
+        " where it names none, `include` the tenants' files; in an overlay, `named` changes single"
+        " tenants.",
+        "{by: data.tenant, include: [tenants/*.yaml]}",
+    ),
+    Option(
+        "removed",
+        "mapping",
+        None,
+        False,
+        "What becomes of deliveries that still wait for sinks which were taken out, by name:"
+        " `dead_letter`, or `{move: SINK}`. Without an entry they stay parked; see"
+        " [Change a running router](../how-to/reload.md#take-a-sink-out).",
+        "{old-mail: {move: mail}, pager: dead_letter}",
+    ),
 )
 
 

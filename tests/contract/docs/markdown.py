@@ -26,7 +26,7 @@ PAGES = sorted(
 
 _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)\s*")
 _DIRECTIVE = re.compile(r"\s*<!-- check: (?P<value>.*?) -->\s*")
-_FILE = re.compile(r"\s*`(?P<path>[\w./-]+)`:\s*")
+_FILE = re.compile(r"\s*`(?P<path>[\w./@-]+)`:\s*")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\((?P<to>[^)\s]+)\)")
 _CODE = re.compile(r"`[^`]*`")
 _HEADING = re.compile(r"#{1,6} (?P<text>.+)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -67,6 +68,14 @@ def problems_with(text: str, check: str | None, folder: Path) -> list[str]:
             router_file = _shipped(folder)
             (router_file.parent / "env" / "snippet.yaml").write_text(text, "utf-8")
             environment = "snippet"
+        case "tenant":
+            router_file = _with_tenants(_shipped(folder), {"snippet": text})
+        case "tenants":
+            router_file = _with_tenants(_alone(text, folder), {"main": "{}"})
+        case "tenants overlay":
+            router_file = _with_tenants(_shipped(folder), {"acme": "{}", "globex": "{}"})
+            (router_file.parent / "env" / "snippet.yaml").write_text(text, "utf-8")
+            environment = "snippet"
         case "template":
             return _template_problems(text)
         case "people":
@@ -98,6 +107,18 @@ def _shipped(folder: Path, routes: str | None = None) -> Path:
         (config / "routes").mkdir()
         (config / "routes" / "snippet.yaml").write_text(routes, "utf-8")
     return config / "router.yaml"
+
+
+def _with_tenants(router_file: Path, tenants: Mapping[str, str]) -> Path:
+    folder = router_file.parent / "tenants"
+    folder.mkdir(exist_ok=True)
+    for name, text in tenants.items():
+        (folder / f"{name}.yaml").write_text(text, "utf-8")
+    router = router_file.read_text("utf-8")
+    if "tenants:" not in router:
+        section = "\ntenants: {by: data.tenant, include: [tenants/*.yaml]}\n"
+        router_file.write_text(router + section, "utf-8")
+    return router_file
 
 
 def _as_route(text: str) -> str:
