@@ -8,18 +8,15 @@ this ledger take ``appendonly yes``, ``appendfsync always`` and ``maxmemory-poli
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from heapq import nsmallest
 from typing import Any, Final, final
-from urllib.parse import urlsplit
 
 import anyio
-from pydantic import Field, field_validator
 
 from router.clock import Clock
 from router.ledger import _rules as rules
-from router.ledger._contract import Ledger, LedgerConfig, LedgerDown, LedgerReader, LedgerType
+from router.ledger._contract import Ledger, LedgerDown, LedgerReader, LedgerType
 from router.ledger._held import HeldClaims, to_its_end
 from router.ledger._model import (
     RANKS,
@@ -38,13 +35,9 @@ from router.ledger._model import (
     Row,
     Settle,
     Settled,
-    State,
-    Stats,
     Take,
     Verdict,
 )
-from router.ledger._tls import LedgerTls
-from router.values import Duration, Secret
 
 try:
     import msgpack as msgpack
@@ -52,11 +45,10 @@ try:
 except ImportError:
     raise ImportError("it needs an extra: pip install 'router[redis]'") from None
 
+from router.ledger._redis.config import RedisConfig
+from router.ledger._redis.reader import RedisReader, in_order
 from router.ledger._redis.rows import (
-    KINDS,
     STATES,
-    fact_of,
-    from_store,
     or_false,
     packed,
     packed_join,
@@ -72,177 +64,6 @@ log = logging.getLogger(__name__)
 _CLOSE_S: Final = 5.0
 _READERS: Final = 2
 _FIRST: Final = Granted(1)
-
-
-class RedisConfig(LedgerConfig):
-    """A ledger on Redis 7 or later, for any number of replicas.
-
-    What is scheduled there is as durable as Redis is told to be: it takes `appendonly yes`,
-    `appendfsync always` and `maxmemory-policy noeviction`.
-    """
-
-    type: str = Field("redis", description="`redis`.")
-    url: str = Field(
-        description="Server and database, without password; of a cluster, any node.",
-        examples=["redis://redis.internal:6379/0"],
-    )
-    user: str | None = Field(None, description="Who to log in as, where the server has users.")
-    password: Secret | None = Field(
-        None, description="The password.", examples=["!env LEDGER_PASSWORD"]
-    )
-    prefix: str = Field(
-        "router",
-        pattern=r"^[A-Za-z0-9_.-]+$",
-        description="Names the ledger among others on the server; every key starts with it.",
-    )
-    cluster: bool = Field(
-        False,
-        description="The server is a node of a cluster. The ledger stays in one of its slots.",
-    )
-    tls: LedgerTls | None = Field(None, description="Encryption; absent means plain text.")
-    connections: int = Field(
-        8, ge=1, le=100, description="Most connections that a replica opens at once."
-    )
-    timeout: Duration = Field(
-        5.0, ge=0.1, description="How long the server may take to connect, and to answer."
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _without_password(cls, url: str) -> str:
-        if not url.startswith("redis://"):
-            raise ValueError("write redis://host:port/0, and tls: {} for an encrypted connection")
-        if urlsplit(url).password is not None or "password=" in url:
-            raise ValueError("a password does not belong into the URL; write it as password: !env")
-        return url
-
-    def server(self) -> Server:
-        """Raises:
-        OSError: a TLS file can't be read.
-        """
-        options: dict[str, Any] = {}
-        if self.user is not None:
-            options["username"] = self.user
-        if self.password is not None:
-            options["password"] = self.password.reveal()
-        if self.tls is not None:
-            self.tls.context()
-            options |= _tls_options(self.tls)
-        return Server(self._tls_url, options, self.prefix, self.cluster, self.timeout)
-
-    @property
-    def _tls_url(self) -> str:
-        return self.url if self.tls is None else self.url.replace("redis://", "rediss://", 1)
-
-
-def _tls_options(tls: LedgerTls) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "ssl_cert_reqs": "required" if tls.verify else "none",
-        "ssl_check_hostname": tls.verify,
-    }
-    if tls.ca_file is not None:
-        options["ssl_ca_certs"] = tls.ca_file
-    if tls.cert_file is not None:
-        options |= {"ssl_certfile": tls.cert_file, "ssl_keyfile": tls.key_file or tls.cert_file}
-        if tls.key_password is not None:
-            options["ssl_password"] = tls.key_password.reveal()
-    return options
-
-
-class RedisReader:
-    """The part of a ledger that only looks."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def lookup(self, keys: Sequence[bytes]) -> Sequence[Row | None]:
-        if not keys:
-            return ()
-        found = await self._store.run(DELIVERIES, "lookup", keys=list(keys))
-        return [row_of(answer) if answer else None for answer in found]
-
-    async def facts(self, scopes: Sequence[str]) -> Sequence[Fact]:
-        found = await self._store.run(FACTS, "facts", scopes=[to_store(s) for s in set(scopes)])
-        return _in_order(found)
-
-    async def rows(
-        self,
-        *,
-        kind: Kind = Kind.DELIVERY,
-        state: State | None = None,
-        sink: str | None = None,
-        since: float | None = None,
-        until: float | None = None,
-        after: bytes | None = None,
-        limit: int = 100,
-    ) -> Sequence[Row]:
-        """Open and dead rows are found by key; others by when they changed, which takes a walk
-        through all of them that changed since."""
-
-        def is_wanted(row: Row) -> bool:
-            return (
-                row.kind is kind
-                and (state is None or row.state is state)
-                and (sink is None or row.sink == sink)
-                and (since is None or row.updated >= since)
-                and (until is None or row.updated < until)
-                and (after is None or row.key > after)
-            )
-
-        found: list[Row] = []
-        if state is State.DEAD:
-            async for row in self._by_key("dead", after):
-                if is_wanted(row):
-                    found.append(row)
-                    if len(found) == limit:
-                        break
-            return found
-        if state is None or not state.is_final:
-            found = [row async for row in self._by_key("open", after) if is_wanted(row)]
-        if state is None or state.is_final:
-            found += [row async for row in self._ended(since) if is_wanted(row)]
-        return nsmallest(limit, found, key=lambda row: row.key)
-
-    async def _by_key(self, index: str, after: bytes | None) -> AsyncIterator[Row]:
-        while keys := await self._store.run(
-            DELIVERIES, "keys", index=index, **{"from": or_false(after)}
-        ):
-            for row in await self.lookup(keys):
-                if row is not None:
-                    yield row
-            after = keys[-1]
-
-    async def _ended(self, since: float | None) -> AsyncIterator[Row]:
-        start = 0 if since is None else await self._store.run(DELIVERIES, "rank", since=since)
-        while keys := await self._store.run(DELIVERIES, "keys", index="ended", **{"from": start}):
-            for row in await self.lookup(keys):
-                if row is not None and row.state.is_final:
-                    yield row
-            start += len(keys)
-
-    async def stats(self) -> Stats:
-        tally, now = await self._store.run(DELIVERIES, "stats")
-        counts: dict[tuple[Kind, State], int] = {}
-        backlog: dict[str, int] = {}
-        backlog_bytes: dict[str, int] = {}
-        for name, count, size in tally:
-            if not count:
-                continue
-            kind, state_name, sink = name.split(b"|", 2)
-            state = STATES[state_name]
-            key = KINDS[kind], state
-            counts[key] = counts.get(key, 0) + count
-            if not state.is_final:
-                sink = from_store(sink)
-                backlog[sink] = backlog.get(sink, 0) + count
-                backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
-        first = await self._next_due(list(backlog)) if backlog else None
-        age = None if first is None or first > now else now - first
-        return Stats(counts, backlog, backlog_bytes, age)
-
-    async def _next_due(self, sinks: Sequence[str]) -> float | None:
-        at = await self._store.run(DELIVERIES, "next_due", sinks=[to_store(s) for s in sinks])
-        return None if at is False else float(at)
 
 
 @final
@@ -347,9 +168,6 @@ class RedisLedger(RedisReader):
         self._held.pulled(rows)
         return rows
 
-    async def next_due(self, sinks: Sequence[str]) -> float | None:
-        return await self._next_due(sinks)
-
     async def release(self, claims: Sequence[tuple[bytes, int]]) -> None:
         if not claims:
             return
@@ -383,7 +201,7 @@ class RedisLedger(RedisReader):
 
     async def changes(self, prefix: str, since: float) -> Sequence[Fact]:
         found = await self._store.run(FACTS, "changes", prefix=to_store(prefix), since=since)
-        return _in_order(found)
+        return in_order(found)
 
     async def take(self, scope: str, n: int, per_second: float, burst: float) -> float:
         wait = await self._store.run(
@@ -445,10 +263,6 @@ def _joined_of(kind: bytes, *given: Any) -> Joined | Done:
         return Done(STATES[given[0]], given[1])
     digest, members, closes_at, is_new = given
     return Joined(digest, members, float(closes_at), is_new)
-
-
-def _in_order(found: Sequence[Any]) -> list[Fact]:
-    return sorted(map(fact_of, found), key=lambda fact: (fact.scope, fact.member))
 
 
 @asynccontextmanager
