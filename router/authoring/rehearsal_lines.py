@@ -72,6 +72,16 @@ class Lines:
         """Notes that an event which comes later may end the line at this place."""
         self.waiting.append(Waiting(self, place, event_time, cancel_scopes, until, step))
 
+    def end_followers(self, primary: Step, recipient: str, reason: Reason) -> None:
+        """What stands in for a step never starts for this person: an event has ended the step."""
+        for follower in (s for s in self.route.steps if s.fallback_for == primary.id):
+            why = _not_started(primary, reason.code)
+            for place, line in enumerate(self.lines):
+                is_its = line.step == follower.id and line.recipient == recipient
+                if is_its and line.verdict is Verdict.IF:
+                    self.lines[place] = _ended(line, why, None)
+            self.end_followers(follower, recipient, why)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
@@ -96,8 +106,9 @@ class Waiting:
         """The line says from now on that something has ended it."""
         rule = rule_of(reason, self.lines.route, self.step)
         line = self.lines.lines[self.place]
-        told = replace(line, verdict=Verdict.SUPPRESSED, reason=reason, at=rule, message=None)
-        self.lines.lines[self.place] = told
+        self.lines.lines[self.place] = _ended(line, reason, rule)
+        if self.step is not None:
+            self.lines.end_followers(self.step, line.recipient, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +182,7 @@ class Telling:
 
     def _unneeded(self, deliveries: Sequence[Delivery], primary: Step, ended: Rehearsed) -> None:
         """Fallbacks that what ended their primary does not start, nor theirs."""
-        code = ended.reason.code if ended.reason else ended.verdict
-        reason = Reason(NOT_NEEDED.code, f"{primary.id} ends as {code}, which does not start it")
+        reason = _not_started(primary, ended.reason.code if ended.reason else ended.verdict)
         for delivery in deliveries:
             line = replace(_line(delivery), verdict=Verdict.SUPPRESSED, reason=reason)
             self.found.add(line)
@@ -227,6 +237,15 @@ class Telling:
             reason = Reason("render_failed", str(error))
             return replace(line, verdict=Verdict.DEAD, reason=reason, until=None)
         return replace(line, message=message)
+
+
+def _ended(line: Rehearsed, reason: Reason, at: Position | None) -> Rehearsed:
+    line = replace(line, verdict=Verdict.SUPPRESSED, reason=reason, at=at, message=None)
+    return replace(line, starts=None, hold=None, until=None)
+
+
+def _not_started(primary: Step, code: str) -> Reason:
+    return Reason(NOT_NEEDED.code, f"{primary.id} ends as {code}, which does not start it")
 
 
 def _line(delivery: Delivery) -> Rehearsed:

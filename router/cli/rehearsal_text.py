@@ -161,10 +161,10 @@ def _because(line: Rehearsed) -> str:
 
 def _then(line: Rehearsed) -> str:
     """When a fallback starts by itself, and how long it is kept back then."""
-    starts = f", at {_time(line.starts, line.zone)}" if line.starts is not None else ""
+    starts = f"  at {_time(line.starts, line.zone)}" if line.starts is not None else ""
     if line.hold is None or line.until is None:
         return starts
-    return f"{starts}; then held until {_time(line.until, line.zone)} by {line.hold.code}"
+    return f"{starts}  held until {_time(line.until, line.zone)}  {line.hold}"
 
 
 def _rule(at: Position | None) -> str:
