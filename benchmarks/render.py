@@ -1,7 +1,8 @@
-"""Microseconds per rendered message, on one core.
+"""Microseconds of CPU per rendered message.
 
-Run: ``python benchmarks/render.py``. The mail has a list of items, five filters and a style sheet;
-it is measured with and without the style sheet, whose inlining is the dearest step.
+Run: ``python benchmarks/render.py``. The mail has a list of items, five filters and a style sheet,
+which is inlined when the template is loaded; with a rule that only each mail can settle (the first
+cell of a row), it is inlined in each.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ preheader: {{ t.hello }}
 <p>Write to support@shop.example if anything is wrong.</p>
 </body></html>
 """
+EACH = STYLE.replace("</style>", "td:first-child { color: #666 }</style>")
 CHAT = """---
 buttons: Open -> {{ link("https://shop.example/orders", data.order) }}
 ---
@@ -79,26 +81,26 @@ def measure(label: str, work, seconds: float = 1.0) -> None:
     rounds, best = 1, 0.0
     while best < seconds / 20:
         rounds *= 2
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(rounds):
             work()
-        best = time.perf_counter() - started
+        best = time.process_time() - started
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(rounds):
             work()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     print(f"{label:<34}{best / rounds * 1e6:>9.1f} us")
 
 
 def main() -> None:
-    view, styled, plain = _view(), _template(STYLE), _template("")
+    view, styled, each = _view(), _template(STYLE), _template(EACH)
     at = Position(Source.of("routes.yaml", ""), 1, 1)
     value = compile_value({"id": "{{ data.order }}", "to": "Dear {{ data.name }}"}, at, Problems())
     measure("email, CSS inlined", lambda: styled.render("email", view))
-    measure("email, no style sheet", lambda: plain.render("email", view))
-    measure("chat, one button", lambda: plain.render("chat", view))
-    measure("webhook, small JSON", lambda: plain.render("webhook", view))
+    measure("email, CSS inlined in each mail", lambda: each.render("email", view))
+    measure("chat, one button", lambda: styled.render("chat", view))
+    measure("webhook, small JSON", lambda: styled.render("webhook", view))
     measure("value of a route, two expressions", lambda: value.evaluate(view))
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import orjson
-from markupsafe import escape
 
 from router.messages import Button, ChatMessage, EmailMessage, Request
 from router.templating.codes import RenderError
@@ -31,7 +30,6 @@ from router.templating.push import OPTIONS, PushLayout
 from router.templating.rendering import Rendering
 
 _ADDRESS = re.compile(r"[^\s<>@,;]+@[^\s<>@,;]+|[^<>@,;\x00-\x1f]+<[^\s<>@,;]+@[^\s<>@,;]+>")
-_BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
 MAX_PARTS = 10
 """A chat message that would be split into more is an error."""
 
@@ -61,19 +59,22 @@ class EmailLayout:
             raise RenderError("T167", "the subject is empty", self.subject.snippet.start)
         limit = self.bounds.max_subject
         subject = fitted("the subject", subject, limit, self.bounds, self.subject)
-        chunks = self._html(self.html, rendering) if self.html else []
-        text = self.text.render(rendering) if self.text else text_of(chunks)
-        html = "".join(chunks) if self.html else None
+        html, text = None, ""
+        if self.html:
+            html, text = self._html(self.html, rendering)
+        if self.text:
+            text = self.text.render(rendering)
         return EmailMessage(
             subject, html, text.strip() + "\n", self._reply_address(rendering), locale
         )
 
-    def _html(self, body: Body, rendering: Rendering) -> list[str]:
-        """The HTML as it is sent, in bits."""
+    def _html(self, body: Body, rendering: Rendering) -> tuple[str, str]:
+        """The HTML, and the text that is made of it where no other is written."""
         chunks = body.chunks(rendering)
+        text = "" if self.text else text_of(chunks, body.fixed)
         if self.preheader:
-            put_preheader(chunks, one_line(self.preheader.render(rendering)))
-        return [body.inlined("".join(chunks))] if body.has_styles else chunks
+            body.put_preheader(chunks, one_line(self.preheader.render(rendering)))
+        return "".join(chunks), text
 
     def _reply_address(self, rendering: Rendering) -> str | None:
         if self.reply_to is None:
@@ -88,24 +89,6 @@ class EmailLayout:
         written = self.html.written if self.html else ()
         parts = (self.subject, self.preheader, self.reply_to, *written, self.text)
         return (piece for piece in parts if piece)
-
-
-def put_preheader(chunks: list[str], preheader: str) -> None:
-    """Puts the text that inboxes show after the subject into the mail's HTML, hidden."""
-    if not preheader:
-        return
-    block = (
-        '<div style="display:none;max-height:0;overflow:hidden;mso-hide:all">'
-        f"{escape(preheader)}</div>"
-    )
-    for index, chunk in enumerate(chunks):
-        if body := _BODY.search(chunk):
-            chunks[index : index + 1] = [chunk[: body.end()], block, chunk[body.end() :]]
-            return
-    html = "".join(chunks)
-    body = _BODY.search(html)
-    at = body.end() if body else 0
-    chunks[:] = [html[:at], block, html[at:]]
 
 
 @dataclass(frozen=True, slots=True)

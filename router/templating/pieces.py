@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 
 from jinja2 import Template, TemplateError, UndefinedError, meta, nodes
@@ -88,6 +88,12 @@ class Piece:
             raise self._failure(error, self.template) from error
         return chunks
 
+    def fixed_texts(self) -> frozenset[str]:
+        """The bits of it that are the same in every rendering."""
+        if self.template is None:
+            return frozenset((self.constant,))
+        return frozenset(_texts_of(self.template.root_render_func.__code__))
+
     def evaluate(self, rendering: Rendering) -> Any:
         """The value of an expression, of its own type.
 
@@ -116,6 +122,14 @@ class Piece:
         name = _QUOTED.search(text) if code == "T160" else None
         needle = rf"\b{name[1]}\b" if name else r"\{[{%].*"
         return RenderError(code, text, self.snippet.position(line, needle))
+
+
+def _texts_of(code: CodeType) -> Iterator[str]:
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _texts_of(constant)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

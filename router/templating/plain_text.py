@@ -64,7 +64,6 @@ class _Tag(NamedTuple):
 _NOTHING = _Tag("nothing")
 
 
-@lru_cache(maxsize=4096)
 def _read(tag: str) -> _Tag:
     match = _TAG.fullmatch(tag)
     if match is None:
@@ -74,6 +73,9 @@ def _read(tag: str) -> _Tag:
     if depth >= 0 and (name in _SKIPPED or _HIDDEN.search(attributes)):
         return _Tag("nothing", name, depth=depth, hides=depth == 1)
     return _meaning(name, attributes, depth)
+
+
+_kept = lru_cache(maxsize=4096)(_read)
 
 
 def _meaning(name: str, attributes: str, depth: int) -> _Tag:
@@ -100,9 +102,9 @@ def _meaning(name: str, attributes: str, depth: int) -> _Tag:
 
 
 def _attribute(attributes: str, wanted: str) -> str:
-    for name, double, single, bare in _ATTRIBUTE.findall(attributes):
-        if name.lower() == wanted:
-            return unescape(double or single or bare)
+    for found in _ATTRIBUTE.finditer(attributes):
+        if found[1].lower() == wanted:
+            return unescape(found[2] or found[3] or found[4] or "")
     return ""
 
 
@@ -212,10 +214,12 @@ class _Reader:
     """Reads HTML bit by bit.
 
     Attributes:
+        fixed: Bits that are known.
         begun: A tag or comment whose end has not come yet.
         hidden, depth: The element that isn't shown, and how many of its name are open in it.
     """
 
+    fixed: FixedHtml
     writer: _Writer = field(default_factory=_Writer)
     begun: list[str] = field(default_factory=list[str])
     hidden: str = ""
@@ -224,7 +228,7 @@ class _Reader:
     def read(self, chunk: str) -> None:
         if self.begun:
             chunk = self._go_on(chunk)
-        bits = _kept_bits(chunk) if len(chunk) <= _LONGEST_KEPT else _bits(chunk)
+        bits = self.fixed.known.get(chunk) or _bits(chunk)
         writer = self.writer
         if bits.brief is not None and not self.depth and not writer.preformatted:
             for token in bits.brief:
@@ -252,6 +256,7 @@ class _Reader:
         if match is None or _is_open_comment(match[0]):
             return ""
         rest, self.begun = match.string[match.end() :], []
+        self.fixed.note_rest(chunk, rest)
         self._tag(_read(match[0]))
         return rest
 
@@ -272,10 +277,6 @@ class _Reader:
         if not begun.startswith("<!--"):
             self._text(begun)
         return "".join(self.writer.parts).replace("\xad", "").strip()
-
-
-_LONGEST_KEPT = 16 * 1024
-"""Characters of fixed text whose tags are kept, once they are read."""
 
 
 class _Bits(NamedTuple):
@@ -301,16 +302,13 @@ def _bits(chunk: str) -> _Bits:
         at = found.start() if found else len(last)
         begun = last[at:]
         parts.append(last[:at])
-    read = (_read(part) if index % 2 else part for index, part in enumerate(parts))
+    read = (_kept(part) if index % 2 else part for index, part in enumerate(parts))
     tokens = tuple(token for token in read if token)
     return _Bits(tokens, _brief(tokens), begun)
 
 
 def _is_open_comment(tag: str) -> bool:
     return tag.startswith("<!--") and not (tag.endswith("-->") and len(tag) > 6)
-
-
-_kept_bits = lru_cache(maxsize=2048)(_bits)
 
 
 def _brief(tokens: Sequence[str | _Tag]) -> tuple[str | _Tag, ...] | None:
@@ -342,13 +340,30 @@ def _brief(tokens: Sequence[str | _Tag]) -> tuple[str | _Tag, ...] | None:
     return None if depth else tuple(kept)
 
 
-def text_of(chunks: Iterable[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class FixedHtml:
+    """The fixed text of a template's HTML, read once for all of its mails."""
+
+    known: dict[str, _Bits] = field(default_factory=dict[str, "_Bits"])
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> FixedHtml:
+        return cls({text: _bits(text) for text in texts if "<" in text})
+
+    def note_rest(self, chunk: str, rest: str) -> None:
+        """Keeps what follows the end of a tag that a value stands in."""
+        if chunk in self.known and rest not in self.known:
+            self.known[rest] = _bits(rest)
+
+
+def text_of(chunks: Iterable[str], fixed: FixedHtml | None = None) -> str:
     """The plain text of an HTML mail; hidden elements are left out.
 
     Args:
-        chunks: The HTML in any bits; the fixed ones among them are read once.
+        chunks: The HTML in any bits.
+        fixed: Bits that are known already.
     """
-    reader = _Reader()
+    reader = _Reader(fixed or FixedHtml())
     for chunk in chunks:
         if "<" in chunk or reader.begun:
             reader.read(chunk)

@@ -64,7 +64,7 @@ def test_these_are_the_environments() -> None:
 
 def test_every_sample_renders_in_every_channel_and_locale() -> None:
     for template in project().templates.values():
-        assert [p.render() for p in check_template(template)] == []
+        assert [p.render() for p in check_template(template, project().tenants.brand)] == []
         assert set(template.locales.required) == {"en", "ru"}
         assert len(template.samples) >= 2
 
@@ -128,7 +128,7 @@ def test_every_sample_event_can_be_delivered_by_its_routes() -> None:
         made = deliveries(event)
         assert made, event.id
         for delivery in made:
-            render(delivery, project().templates, event.time)
+            render(delivery, project().templates, event.time, project().tenants)
             if delivery.barred is None:
                 sinks.add(delivery.step.sink)
     assert sinks == {name for name, facts in project().sink_facts.items() if not facts.is_group}
@@ -192,7 +192,7 @@ def test_analytics_know_every_event_and_no_texts_of_people() -> None:
     private = {"text", "message", "email", "ip", "code", "company", "tax_id", "name", "title"}
     for event in events:
         for delivery in deliveries(event):
-            message = render(delivery, project().templates, event.time)
+            message = render(delivery, project().templates, event.time, project().tenants)
             if isinstance(message, AnalyticsEvent):
                 assert message.properties
                 assert private.isdisjoint(message.properties)
