@@ -2,8 +2,9 @@
 
 A case is one file that is laid over the good project in ``tests/config/base``: in ``router/`` it
 is router.yaml, in ``routes/`` the only file of routes, in ``env/`` the overlay, in ``tenants/`` one
-tenant's file; a folder in ``project/`` is laid over the whole. ``NAME.expected`` beside it is what must be printed. With
-``UPDATE_EXPECTED=1`` the files are written anew, for a diff to be read.
+tenant's file; a folder in ``project/`` is laid over the whole. Cases of tenants, and those that are
+called after them or a brand, have ``tests/config/tenants`` between. ``NAME.expected`` beside a case
+is what must be printed. With ``UPDATE_EXPECTED=1`` the files are written anew, for a diff to be read.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ NOT_SHOWN = {"E004"}
 def lay_out(case: Path, target: Path) -> str | None:
     """The project of a case; returns the environment to load."""
     shutil.copytree(GROUND / "base", target, dirs_exist_ok=True)
+    if any(word in f"{case.parent.name}/{case.name}" for word in ("tenant", "brand")):
+        shutil.copytree(GROUND / "tenants", target, dirs_exist_ok=True)
     kind = case.parent.name
     if kind == "project":
         shutil.copytree(case, target, dirs_exist_ok=True)
@@ -70,10 +73,12 @@ def test_mistake_is_told_exactly(
     assert shown == expected.read_text("utf-8")
 
 
+@pytest.mark.parametrize("grounds", [("base",), ("base", "tenants")])
 def test_the_project_below_all_cases_is_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grounds: tuple[str, ...]
 ) -> None:
-    shutil.copytree(GROUND / "base", tmp_path, dirs_exist_ok=True)
+    for ground in grounds:
+        shutil.copytree(GROUND / ground, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     for environment in (None, "prod"):
         loaded = load_project("config", environment, environ=ENVIRON)

@@ -20,7 +20,7 @@ from router.problems import Problems, Source
 from router.routing import OPERATOR_NAMES
 
 ROOT = Path(__file__).parents[3]
-PROJECTS = (ROOT, ROOT / "tests/config/base")
+PROJECTS = (ROOT, ROOT / "tests/config/base", ROOT / "tests/config/tenants")
 KINDS: tuple[Kind, ...] = ("router", "routes", "env", "template")
 ALONE: tuple[Kind, ...] = ("analytics", "tenant")
 FILES: list[tuple[Kind, Path]] = [
