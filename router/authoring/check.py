@@ -61,23 +61,34 @@ class Report:
         return bool(self.problems) if strict else self.count(Severity.ERROR) > 0
 
     def census(self) -> str | None:
-        """``12 routes, 9 sinks, 8 templates × en ru``; None while nothing could be loaded."""
+        """``12 routes, 9 sinks, 8 templates × en ru, 3 categories, 2 digests``, with all that
+        there is any of; None while nothing could be loaded."""
         project = next((c.project for c in self.environments if c.project), None)
         if project is None:
             return None
         locales = sorted({tag for t in project.templates.values() for tag in t.locales.required})
+        spoken = f" × {' '.join(locales)}" if locales else ""
         counted = [
             _counted(len(project.routes), "route"),
             _counted(len(project.sinks), "sink"),
-            *([_counted(len(project.tenants.named), "tenant")] if project.tenants.named else []),
-            _counted(len(project.templates), "template"),
+            _counted(len(project.templates), "template") + spoken,
+            *(_counted(number, noun) for noun, number in _beside(project) if number),
         ]
-        spoken = f" × {' '.join(locales)}" if locales else ""
-        return ", ".join(counted) + spoken
+        return ", ".join(counted)
+
+
+def _beside(project: Project) -> Iterator[tuple[str, int]]:
+    """What a project may do without."""
+    policies = [route.policy for route in project.routes.values()]
+    yield "category", len(project.categories)
+    yield "digest", sum(policy.digest is not None for policy in policies)
+    yield "throttle", len({throttle for policy in policies for throttle in policy.throttles})
+    yield "tenant", len(project.tenants.named)
 
 
 def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else many}"
 
 
 def check_project(

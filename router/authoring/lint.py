@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from router.authoring.digest_lint import lint_digests
+from router.authoring.policy_conflicts import lint_conflicts
 from router.authoring.policy_lint import lint_policies
 from router.authoring.route_lint import lint_routes
 from router.authoring.sample_lint import lint_by_samples
@@ -30,6 +31,7 @@ def lint(loaded: Loaded, *, is_run: bool = True) -> list[Problem]:
         *lint_by_samples(project),
         *lint_digests(project),
         *lint_policies(project),
+        *lint_conflicts(project),
         *lint_sections(loaded, project, is_run=is_run),
     ]
     document = loaded.document

@@ -15,7 +15,7 @@ SHORTEST_MEMORY: Final = 86400.0
 def longest_hold(steps: Sequence[Step], digest: Digest | None = None) -> float:
     """Seconds for which a delivery of these steps can be kept back: delays, quiet hours, the
     waiting of fallbacks for their primaries, and the digest before."""
-    collected = _longest_digest(digest) if digest is not None else 0.0
+    collected = longest_digest(digest) if digest is not None else 0.0
     return max(
         (step_hold(step, steps) + (collected if step.is_for_people else 0.0) for step in steps),
         default=0.0,
@@ -50,5 +50,6 @@ def longest_quiet(hours: QuietHours) -> float:
     return ((hours.end - hours.start) % DAY_MINUTES or DAY_MINUTES) * 60.0
 
 
-def _longest_digest(digest: Digest) -> float:
+def longest_digest(digest: Digest) -> float:
+    """Seconds from a digest's first event to its end, at the most."""
     return digest.window if digest.at_most is None else max(digest.window, digest.at_most)

@@ -125,6 +125,65 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "R306",
         '"data.total" is sent as these 10 characters; for the value write "{{ data.total }}"',
     ),
+    "a throttle below which nothing is left to refuse": (
+        routes((DELIVER, "policy: {throttle: {limit: 2, per: 1h}}\n        deliver: [mail]"))
+        | router(
+            (
+                "orders: {description: Orders}",
+                "orders: {description: Orders, throttle: {limit: 50, per: 1d}}",
+            )
+        ),
+        "R312",
+        "a throttle of limit 50 within 1d never refuses anything: those below it (route:paid) let"
+        " through 48 in that time; write a limit below 48",
+    ),
+    "a cancel_on that waits for a misspelt type": (
+        routes(
+            (
+                DELIVER,
+                "policy: {delay: 1h, cancel_on: {match: {type: order.payd}, same: data.user}}\n"
+                "        deliver: [mail]",
+            )
+        ),
+        "R313",
+        'cancel_on of route "paid" waits for events of type "order.payd", which no route and no'
+        ' sample has. Did you mean "order.paid"?',
+    ),
+    "an urgent message in order behind bulk": (
+        {
+            "routes": """\
+            defaults: {category: orders}
+            routes:
+              fast:
+                match: {type: order.paid}
+                recipient: {id: data.user}
+                template: note
+                policy: {ordering: key, priority: urgent}
+                deliver: [mail]
+              slow:
+                match: {type: order.sold}
+                recipient: {id: data.user}
+                template: note
+                policy: {ordering: key, priority: bulk}
+                deliver: [mail]
+            """
+        },
+        "R314",
+        'step "mail" of route "fast" is urgent, but waits for the bulk messages of route "slow": in'
+        ' sink "mail" both are in order of their key; write ordering: none, or the same priority',
+    ),
+    "holds that outlast the message together": (
+        routes(
+            (
+                DELIVER,
+                'policy: {delay: 3h, quiet_hours: {from: "22:00", to: "08:00"}, expires: 12h}\n'
+                "        deliver: [mail]",
+            )
+        ),
+        "R311",
+        'step "mail" may be kept back for 13h (delay 3h, quiet hours 10h), but its messages expire'
+        " after 12h: some never arrive; write an expires: above 13h",
+    ),
     "nobody to send to": (
         router(
             ("    directory: {type: file, path: people.yaml}\n", ""),
