@@ -4,7 +4,8 @@ A case is one file that is laid over the good project in ``tests/config/base``: 
 is router.yaml, in ``routes/`` the only file of routes, in ``env/`` the overlay, in ``tenants/`` one
 tenant's file; a folder in ``project/`` is laid over the whole. Cases of tenants, and those that are
 called after them or a brand, have ``tests/config/tenants`` between. ``NAME.expected`` beside a case
-is what must be printed. With ``UPDATE_EXPECTED=1`` the files are written anew, for a diff to be read.
+is what must be printed. With ``UPDATE_EXPECTED=1`` the files are written anew, for a diff to be
+read.
 """
 
 from __future__ import annotations
