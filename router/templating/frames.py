@@ -67,8 +67,7 @@ class Body:
     fixed: FixedHtml = field(init=False)
 
     def __post_init__(self) -> None:
-        texts = self.html.fixed_texts()
-        object.__setattr__(self, "fixed", FixedHtml.of(bit for t in texts for bit in _at_body(t)))
+        object.__setattr__(self, "fixed", FixedHtml.of(self.html.fixed_texts()))
 
     def chunks(self, rendering: Rendering) -> list[str]:
         """The HTML with its styles in its elements, where mail programs look for them.

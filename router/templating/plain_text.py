@@ -228,6 +228,8 @@ class _Reader:
     def read(self, chunk: str) -> None:
         if self.begun:
             chunk = self._go_on(chunk)
+        if not chunk:
+            return
         bits = self.fixed.known.get(chunk) or _bits(chunk)
         writer = self.writer
         if bits.brief is not None and not self.depth and not writer.preformatted:

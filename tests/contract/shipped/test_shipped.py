@@ -1,6 +1,5 @@
 """The shipped configuration and templates are whole: they load, render and reach people."""
 
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
