@@ -32,6 +32,7 @@ from router.admin import (
 from router.clock import Clock, SystemClock
 from router.collector import spare_what_lives
 from router.config import Loaded, Project
+from router.config.removed import unfit
 from router.delivery import By, Intake, Limits, Publisher, Reporting, Topics, Window, Worker
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
@@ -325,9 +326,9 @@ class Daemon:
             loaded = await run_sync(self._load)
             old, new = self.project, loaded.project
             problems = list(loaded.problems)
-            if new is not None:
-                problems += _fixed_parts(old, new)
-            if new is None or any(p.code == "E302" for p in problems):
+            refused = [] if new is None else [*_fixed_parts(old, new), *_unfit_moves(old, new)]
+            problems += refused
+            if new is None or refused:
                 log.error("the configuration on disk is refused, the old one stays in force")
                 for problem in problems:
                     log.error("%s", problem.headline())
@@ -506,6 +507,13 @@ def _fixed_parts(old: Project, new: Project) -> list[Problem]:
         for part in _changed(old, new)
         if part in _FIXED
     ]
+
+
+def _unfit_moves(old: Project, new: Project) -> list[Problem]:
+    """Sinks that go with this change, whose deliveries can't go through the one that is named."""
+    moves = {name: r.to for name, r in new.removed.items() if r.to and name in old.sink_facts}
+    mistakes = (unfit(name, old.sink_facts[name], to) for name, to in moves.items())
+    return [Problem("S014", mistake) for mistake in mistakes if mistake]
 
 
 def content_digest(project: Project) -> str:

@@ -88,6 +88,28 @@ _TENANTS: Schema = {
     "required": ["by", "include"],
     "additionalProperties": False,
 }
+_REMOVED: Schema = {
+    "description": "What becomes of deliveries that still wait for sinks which were taken out, by"
+    " the sink's name: dead_letter, or the sink that sends them instead.",
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [
+            {"const": "dead_letter"},
+            {
+                "type": "object",
+                "properties": {
+                    "move": {
+                        "type": "string",
+                        "description": "A sink of the same type, which sends them instead.",
+                    }
+                },
+                "required": ["move"],
+                "additionalProperties": False,
+            },
+        ]
+    },
+    "examples": [{"old-mail": {"move": "mail"}, "pager": "dead_letter"}],
+}
 _VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-.*)?\}"}
 
 
@@ -295,6 +317,7 @@ def _plain_sections() -> dict[str, Schema]:
         "defaults": {"$ref": "#/$defs/defaults"},
         "brand": _BRAND,
         "tenants": _TENANTS,
+        "removed": _REMOVED,
         "divert": {
             "description": "Sends real messages elsewhere, by channel or kind of address.",
             "type": "object",

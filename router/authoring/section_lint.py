@@ -70,6 +70,7 @@ def _used_sinks(project: Project, steps: Sequence[Step]) -> set[str]:
     """Those of routes, and what tenants have in their place."""
     named = {name for s in steps for name in (s.sink, *s.by_platform.values())}
     tenants = project.tenants.named.values()
+    named |= {r.to.name for r in project.removed.values() if r.to is not None}
     return named | {own for t in tenants for sink, own in t.sinks.items() if sink in named}
 
 

@@ -45,6 +45,7 @@ CODES: dict[str, str] = {
     "S011": "A tenant is defined twice.",
     "S012": "An unknown tenant.",
     "S013": "A tenant overrides what is the same for all.",
+    "S014": "A removed sink is still there, or what waits for it can't go where it is sent.",
     "R101": "An unknown sink.",
     "R201": "An unknown key in a route, a step or defaults.",
     "R202": "A compulsory key is missing.",

@@ -16,6 +16,7 @@ from router.config.hashing import digest_of
 from router.config.overlay import NAMED, merge, refuse_new
 from router.config.project import Project
 from router.config.redaction import redact
+from router.config.removed import read_removed
 from router.config.routes import RouteLinker
 from router.config.sections import TYPED_SECTIONS, Sections, check_top_keys, secrets_of
 from router.config.settings import (
@@ -46,12 +47,14 @@ class Loaded:
         places: Where each part is written: ``sinks.mail``, ``routes.NAME``,
             ``routes.NAME.STEP``, ``categories.NAME``, ``ledger`` …
         document: The router file with its overlay and all values in place.
+        own_sinks: Each tenant's own sinks as they are written, by name, with what they share.
     """
 
     project: Project | None
     problems: tuple[Problem, ...]
     places: Mapping[str, Position] = field(default_factory=dict[str, Position])
     document: Node | None = None
+    own_sinks: Mapping[str, Node] = field(default_factory=dict[str, Node])
 
 
 def environments(path: str | Path) -> list[str]:
@@ -122,6 +125,7 @@ class _Load:
     memo: TemplateMemo
     secrets: list[Node] = field(default_factory=list[Node])
     overlaid_tenants: Node | None = None
+    own_sinks: dict[str, Node] = field(default_factory=dict[str, Node])
 
     def run(self) -> Loaded:
         base = self.files.document(self.router_file)
@@ -137,7 +141,8 @@ class _Load:
         self, project: Project | None, places: Mapping[str, Position], document: Node | None
     ) -> Loaded:
         found = tuple(redact(sort_problems(self.problems.found), self.secrets))
-        return Loaded(None if self.problems.has_errors else project, found, places, document)
+        usable = None if self.problems.has_errors else project
+        return Loaded(usable, found, places, document, self.own_sinks)
 
     def _document(self, base: Document) -> Node | None:
         """The router file with its overlay, variables in place."""
@@ -200,6 +205,9 @@ class _Load:
         admin = sections.settings("admin", AdminSettings)
         logs = sections.settings("logs", LogSettings)
         tenants = self._tenants(document, sections, sinks, facts)
+        removed = read_removed(
+            document, facts | tenants.facts, sections.names("sinks"), self.problems
+        )
         templates = read_templates(document, self.files, self.problems, self.memo, tenants.tenants)
         linker = RouteLinker(
             Sinks(facts, sections.names("sinks")),
@@ -246,6 +254,7 @@ class _Load:
             hash=digest_of(parts),
             part_hashes=parts,
             tenants=tenants.tenants,
+            removed=removed,
         )
         return project, places
 
@@ -261,6 +270,7 @@ class _Load:
         changes = self.overlaid_tenants
         found = read_tenants(document, changes, shared, self.files, self.variables, self.problems)
         self.secrets += found.secrets
+        self.own_sinks = found.nodes
         return found
 
     def _routes(self, document: Node, linker: RouteLinker) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.config.settings import (
     AdminSettings,
@@ -14,7 +14,16 @@ from router.config.settings import (
 )
 from router.directories import DirectoryConfig
 from router.ledger import LedgerConfig
-from router.planning import NO_TENANTS, Category, Divert, Route, Ruleset, SinkFacts, Tenants
+from router.planning import (
+    NO_TENANTS,
+    Category,
+    Divert,
+    Removal,
+    Route,
+    Ruleset,
+    SinkFacts,
+    Tenants,
+)
 from router.sinks import SinkConfig
 from router.sources import SourceConfig
 from router.templating import Template
@@ -36,6 +45,7 @@ class Project:
         part_hashes: Of each part (``sinks.mail``, ``sources.main``, ``routes``, ``ledger`` …):
             what a reload compares.
         tenants: Everybody it sends for.
+        removed: What becomes of what waits for sinks that are not configured any more, by name.
     """
 
     root: str
@@ -59,8 +69,11 @@ class Project:
     hash: str
     part_hashes: Mapping[str, str]
     tenants: Tenants = NO_TENANTS
+    removed: Mapping[str, Removal] = field(default_factory=dict[str, Removal])
 
     def rules(self) -> Ruleset:
         """What the worker and its rehearsals go by."""
         routes = self.routes.values()
-        return Ruleset.build(routes, self.templates, self.divert, self.hash, self.tenants)
+        return Ruleset.build(
+            routes, self.templates, self.divert, self.hash, self.tenants, self.removed
+        )

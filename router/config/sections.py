@@ -64,6 +64,7 @@ ROUTER_KEYS = (
     "divert",
     "brand",
     "tenants",
+    "removed",
     *SETTINGS,
 )
 
@@ -79,6 +80,7 @@ TYPED_SECTIONS = (
     "templates",
     "brand",
     "tenants",
+    "removed",
 )
 """Sections without a model: an unquoted scalar is typed by what stands in for its variables."""
 

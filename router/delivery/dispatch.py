@@ -22,6 +22,7 @@ from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
 from router.delivery.members import Joining, Members
 from router.delivery.offsets import Ticket
+from router.delivery.removed import without_sink
 from router.delivery.settling import Settler
 from router.delivery.silences import Silences
 from router.delivery.stages import Stage, reached
@@ -41,7 +42,6 @@ from router.planning import (
     Planned,
     Route,
     Ruleset,
-    Scheduled,
     Suppressed,
     Tenant,
     barred,
@@ -341,7 +341,7 @@ class Dispatcher:
             if job.message is None and (reason := render_job(job, now)):
                 self.settler.settle(job, Dead(reason))
             else:
-                self.settler.settle(job, Scheduled(now, Reason("no_sink", "the sink is gone")))
+                self.settler.settle(job, without_sink(job, self.rules.removed, now))
 
     def _claim_first(self, job: Job) -> None:
         """Somebody has a claim of it: only a claim of our own can tell what becomes of it."""

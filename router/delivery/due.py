@@ -78,6 +78,15 @@ class DueDeliveries:
                 self._give_back(due)
             return []
 
+    def expire(self, rows: Sequence[Row]) -> None:
+        """Ends what has expired, whatever it waited for.
+
+        Args:
+            rows: Claimed by ``expired``.
+        """
+        for row in rows:
+            self._settler.settle(self._resumed(row, 0.0).job, Suppressed(EXPIRED))
+
     def _resumed(self, row: Row, asked: float) -> _Due:
         job = unpack(row)
         job.claimed_at = asked

@@ -81,6 +81,7 @@ class Gates:
         self._writer = writer
         self._gates: dict[By, Gate] = {}
         self._probing = False
+        self._proven: int | None = None
         self._words: dict[By, tuple[int, str]] = {}
         self._targets: dict[str, float] = {}
         self._suspects: set[bytes] = set()
@@ -121,6 +122,14 @@ class Gates:
     def probe_ended(self) -> None:
         """The probe is back, or never went out: the next one may."""
         self._probing = False
+
+    def at_once(self, most: int) -> int:
+        """How many may be under way: of a sink that was halted or left alone, no more than went
+        through since it works again. What waited for it would bring it down again."""
+        if self._proven is None or self._proven >= most:
+            self._proven = None
+            return most
+        return self._proven
 
     def target_until(self, target: str, now: float) -> float | None:
         """Until when a target has to wait, or None."""
@@ -193,6 +202,8 @@ class Gates:
             Whether something was closed, and is open now.
         """
         was_halted = By.HALT in self._gates
+        if self._proven is not None:
+            self._proven += 1
         if self._suspects and (is_probe or not was_halted):
             for key in self._suspects:
                 self._blame[key] = self._blame.get(key, 0) + (1 if was_halted else _TO_BLAME)
@@ -258,7 +269,9 @@ class Gates:
             return False
         self._words[gate.by] = word
         if gate.is_open:
-            return self._gates.pop(gate.by, None) is not None
+            was_closed = self._gates.pop(gate.by, None) is not None
+            self._begin(gate.by, is_new=was_closed)
+            return was_closed
         if gate.by is By.HALT and gate.config != self.config:
             return False
         self._gates[gate.by] = gate
@@ -280,12 +293,18 @@ class Gates:
 
     def _open(self, by: By, now: float) -> None:
         gate = self._gates.pop(by)
+        self._begin(by, is_new=True)
         self._say(replace(gate, is_open=True), now, now + _KEEP_S)
         if by is By.HALT:
             self._halts[gate.since] = now
             span = replace(gate, until=now, reason=Reason("halted"))
             scope, member = f"{PREFIX}halts:{self.sink}", f"{gate.since:.3f}"
             self._changed.append(Fact(scope, member, _value(span), now + _KEEP_S))
+
+    def _begin(self, by: By, *, is_new: bool) -> None:
+        """The sink works again: it is given little at first."""
+        if is_new and by in _PROBED:
+            self._proven = 1
 
     def _say(self, gate: Gate, now: float, keep_until: float) -> Gate:
         known, _ = self._words.get(gate.by, (0, ""))

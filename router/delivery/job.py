@@ -188,6 +188,7 @@ class Job:
             position=self.position,
             reason=reason,
             blob=pack(self) if with_blob else None,
+            rank=self.rank,
         )
 
 
@@ -332,6 +333,7 @@ def unpack(row: Row) -> Job:
         cancel_scopes=tuple((scope, within) for scope, within in head.get("c", ())),
         order_scope=row.order_scope,
         seq=row.seq,
+        rank=Rank(row.rank),
         primaries=tuple(bytes.fromhex(key) for key in head.get("pr", ())),
         after=head.get("af"),
         is_unless=head.get("ul", False),

@@ -188,7 +188,7 @@ class Lane:
             return 1 if self.depth == 0 and not self._workers.claimed else 0
         # As many stand in line as go at once: they take turns with new ones, whose claims must not
         # leave them without room.
-        room = self._workers.width - self._queue.resumed
+        room = self._workers.at_once - self._queue.resumed
         if self._bucket is not None and not self._bucket.wants_slice and room > 0:
             tokens = self._bucket.take(room, self._clock.monotonic())
             self._bucket.give_back(tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from random import Random
@@ -103,12 +103,19 @@ class Lanes:
         self._parked: Mapping[str, int] = {}
 
     async def apply(
-        self, sinks: Mapping[str, SinkConfig], digests: Mapping[str, str], tasks: TaskGroup
+        self,
+        sinks: Mapping[str, SinkConfig],
+        digests: Mapping[str, str],
+        removed: Collection[str],
+        tasks: TaskGroup,
     ) -> None:
         """Makes the running lanes those of a configuration; equal ones go on undisturbed.
 
         A lane that goes away still sends what it has claimed, on its own time; what waited in it
         moves to its successor, or to the schedule.
+
+        Args:
+            removed: Sinks of which it is said what becomes of what waits for them.
 
         Raises:
             LedgerDown: nothing was changed.
@@ -122,7 +129,7 @@ class Lanes:
             del self._running[name], self._dispatcher.lanes[name]
             self._dispatcher.retiring.add(running.lane)
             tasks.start_soon(self._retire, name, running, running.lane.close())
-            if name not in sinks:
+            if name not in sinks and name not in removed:
                 log.error("sink %s is gone; what it had scheduled stays parked", name)
         for name in new:
             gates = Gates(name, digests[name], self._ledger.owner)
@@ -221,11 +228,13 @@ class Lanes:
     # Upkeep -------------------------------------------------------------------------------------
 
     def look_for_parked(self, backlog: Mapping[str, int]) -> Mapping[str, int]:
-        """Open rows of sinks that are not configured: nobody sends them. Alerts once."""
+        """Open rows of sinks that are not configured, and of which nothing else is said: nobody
+        sends them. Alerts once."""
+        known = {*self._running, *self._dispatcher.rules.removed}
         parked = {
             sink: count
             for sink, count in backlog.items()
-            if count and sink not in self._running and not sink.startswith("@")
+            if count and sink not in known and not sink.startswith("@")
         }
         for sink in parked.keys() - self._parked.keys():
             log.error(

@@ -9,9 +9,10 @@ from itertools import count
 from typing import final
 
 from router.delivery.job import Job
+from router.planning import has_expired
 from router.planning.policies import Rank
 
-_BULK_EVERY = 8
+BULK_EVERY = 8
 """Of so many turns bulk gets one while others wait, so that it is slow and not stuck."""
 
 
@@ -100,7 +101,7 @@ class Queue:
         if urgent:
             return urgent.take()
         if normal and bulk:
-            self._turns = (self._turns + 1) % _BULK_EVERY
+            self._turns = (self._turns + 1) % BULK_EVERY
             return (normal if self._turns else bulk).take()
         line = normal or bulk
         return line.take() if line else None
@@ -118,6 +119,14 @@ class Queue:
         for line in self._lines.values():
             line.resumed.clear()
         return resumed
+
+    def take_expired(self, now: float) -> list[Job]:
+        """New deliveries that have had their time; ``now`` is seconds since the epoch."""
+        expired = [job for job in self._all_fresh() if has_expired(job.expires_at, now)]
+        if expired:
+            for line in self._lines.values():
+                line.fresh = deque(j for j in line.fresh if not has_expired(j.expires_at, now))
+        return expired
 
     def take_unclaimed(self) -> list[Job]:
         """Everything that is not claimed, in order."""

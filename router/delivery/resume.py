@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from random import Random
 from typing import final
@@ -27,6 +27,7 @@ from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
 from router.delivery.job import Job, render_job
 from router.delivery.outbox import Outbox
+from router.delivery.queue import BULK_EVERY
 from router.delivery.readings import Readings
 from router.delivery.removed import without_sink
 from router.delivery.settling import Settler
@@ -49,11 +50,13 @@ from router.planning import (
     plan,
     select,
 )
+from router.planning.policies import Rank
 from router.recipients import Unavailable
 from router.telemetry import Metrics
 
 _AT_ONCE = 200
 _LOOK_S = 0.25
+_EXPIRE_EVERY_S = 1.0
 _SHORTEST_LEASE_S = 30.0
 _DIRECTORY_S = 30.0
 _STOPPED = Reason("stopped", "the process stops")
@@ -94,6 +97,7 @@ class Resumer:
         self._random = random
         self._batch = batch
         self._stopping = False
+        self._takes = 0
         self._at_work = anyio.Lock()
         self._inputs_scope = anyio.CancelScope()
         self._inputs_ended = anyio.Event()
@@ -117,6 +121,7 @@ class Resumer:
             if self._feedback_out is not None:
                 tasks.start_soon(self._pull, lambda: {FEEDBACK: _AT_ONCE}, self._feedback)
             tasks.start_soon(self._plan_again)
+            tasks.start_soon(self._expire)
 
     async def stop(self) -> None:
         """Takes nothing out of the schedule any more; returns once no delivery is on its way."""
@@ -156,7 +161,7 @@ class Resumer:
                 try:
                     if sinks := wanted():
                         asked = self._clock.monotonic()
-                        rows = await self._ledger.due(sinks, self._lease)
+                        rows = await self._take(sinks)
                         if rows:
                             await work(rows, asked)
                         pause = await self._pause(sinks, rows)
@@ -165,6 +170,17 @@ class Resumer:
             lacks_room = are_lanes and len(sinks) < len(self._dispatcher.lanes)
             with anyio.move_on_after(pause):
                 await (wrote if lacks_room else changed).wait()
+
+    async def _take(self, sinks: Mapping[str, int]) -> Sequence[Row]:
+        """What is due, urgent rows first; where there are none, bulk ones have a few places now
+        and then, so that they are slow and not stuck."""
+        self._takes = (self._takes + 1) % BULK_EVERY
+        if self._takes == 0:
+            few = {sink: max(1, count // BULK_EVERY) for sink, count in sinks.items()}
+            ranks = [Rank.URGENT, Rank.BULK]
+            if rows := await self._ledger.due(few, self._lease, ranks=ranks):
+                return rows
+        return await self._ledger.due(sinks, self._lease)
 
     async def _pause(self, wanted: Mapping[str, int], rows: Sequence[Row]) -> float:
         """Seconds until it is worth looking again."""
@@ -206,6 +222,18 @@ class Resumer:
 
     async def _collected(self, rows: Sequence[Row], asked: float) -> None:
         await self._digests.flush(rows)
+
+    async def _expire(self) -> None:
+        """Ends deliveries at their time also where nobody looks at them: before a closed sink or
+        one that is gone, behind another one in order, in a backlog."""
+        while True:
+            rows: Sequence[Row] = ()
+            async with self._at_work:
+                if not self._stopping and self._ledger.may_take_over(self._lease):
+                    with suppress(LedgerDown):
+                        rows = await self._ledger.expired(self._batch, self._lease)
+                    self._due.expire(rows)
+            await self._clock.sleep(_LOOK_S if len(rows) == self._batch else _EXPIRE_EVERY_S)
 
     # Deliveries ---------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Workers:
 
     Attributes:
         claimed: Deliveries that are claimed and not settled, wherever they are in the lane.
-        width: How many go at once.
+        width: How many go at once at most.
         probe: The delivery that tries out a closed sink, while it is under way.
         has_unwritten_order: A delivery that others have to stay behind is on its way to the
             schedule, so the ledger may not know of it yet.
@@ -93,7 +93,12 @@ class Workers:
     @property
     def room(self) -> int:
         """How many more may be claimed: as many as are sent wait claimed at most."""
-        return 2 * self.width - len(self.claimed)
+        return 2 * self.at_once - len(self.claimed)
+
+    @property
+    def at_once(self) -> int:
+        """How many go at once now."""
+        return self._gates.at_once(self.width)
 
     def hand(self, jobs: Iterable[Job]) -> None:
         """Takes claimed deliveries to send."""

@@ -170,7 +170,7 @@ class Worker:
         Raises:
             LedgerDown: nothing was changed.
         """
-        await self._lanes.apply(sinks, digests, tasks)
+        await self._lanes.apply(sinks, digests, rules.removed, tasks)
         self.dispatcher.rules = rules
         self._readings.use(decodings)
 

@@ -40,6 +40,7 @@ from router.planning.plan import (
     plan,
     select,
 )
+from router.planning.removal import SINK_REMOVED, Removal
 from router.planning.render import event_payload, layout_of, render
 from router.planning.ruleset import Ending, Interest, Ruleset
 from router.planning.settlement import (
@@ -77,6 +78,7 @@ __all__ = [
     "NO_TENANTS",
     "OTHER_PLATFORM",
     "SHORTEST_MEMORY",
+    "SINK_REMOVED",
     "UNKNOWN_PLATFORM",
     "UNKNOWN_TENANT",
     "UNREACHABLE",
@@ -102,6 +104,7 @@ __all__ = [
     "Planned",
     "ProfileContent",
     "ProfileOperation",
+    "Removal",
     "RequestContent",
     "Route",
     "Ruleset",

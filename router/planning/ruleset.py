@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.events import Event
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, step_hold
 from router.planning.model import Divert, Route
 from router.planning.policies import CancelOn, Mode
+from router.planning.removal import Removal
 from router.planning.tenants import NO_TENANTS, Tenants
 from router.routing import Condition, Matcher
 from router.templating import Template
@@ -54,6 +55,7 @@ class Ruleset:
         matcher: Over the routes and what they are ended by.
         hash: Of the configuration's content.
         tenants: Everybody it sends for.
+        removed: What becomes of what waits for sinks that are not configured any more, by name.
     """
 
     routes: Mapping[str, Route]
@@ -62,6 +64,7 @@ class Ruleset:
     divert: Divert | None
     hash: str
     tenants: Tenants = NO_TENANTS
+    removed: Mapping[str, Removal] = field(default_factory=dict[str, Removal])
 
     @classmethod
     def build(
@@ -71,6 +74,7 @@ class Ruleset:
         divert: Divert | None = None,
         hash: str = "",
         tenants: Tenants = NO_TENANTS,
+        removed: Mapping[str, Removal] | None = None,
     ) -> Ruleset:
         in_force = {
             route.id: route
@@ -78,7 +82,7 @@ class Ruleset:
             if route.enabled and route.policy.mode is not Mode.OFF
         }
         matcher = Matcher.build(_entries(in_force.values()))
-        return cls(in_force, matcher, templates, divert, hash, tenants)
+        return cls(in_force, matcher, templates, divert, hash, tenants, removed or {})
 
     def interest(self, event: Event) -> Interest:
         """Routes and marks, each in a fixed order."""

@@ -153,6 +153,28 @@ def test_a_breaker_wants_a_probe() -> None:
     assert why(made, NOW + 30) is None
 
 
+def test_a_sink_that_works_again_is_given_as_much_as_went_through() -> None:
+    made = halted()
+    assert made.at_once(8) == 8
+    made.probe()
+    made.probe_ended()
+    made.worked(NOW + 30, is_probe=True)
+    assert [made.at_once(8), made.worked(NOW + 31), made.at_once(8)] == [1, False, 2]
+    for _ in range(6):
+        made.worked(NOW + 32)
+    assert [made.at_once(8), made.at_once(100)] == [8, 100]
+
+
+def test_a_replica_that_hears_of_it_begins_with_little_too() -> None:
+    one, two = halted(), gates(writer="two")
+    for fact in one.take_changes():
+        two.hear(fact, NOW)
+    one.resume(NOW + 1)
+    for fact in one.take_changes():
+        two.hear(fact, NOW + 1)
+    assert (why(two), two.at_once(8)) == (None, 1)
+
+
 def test_a_pause_ends_by_resume_alone() -> None:
     made = gates()
     made.pause(R, NOW)
