@@ -126,11 +126,11 @@ def outcome(answers: Answers, response: HttpResponse, now: float) -> Outcome:
     matched = answers.first_match(response, now)
     if matched is not None:
         return matched
+    if 200 <= response.status < 300:
+        return Delivered(answers.message_id(response))
     text = answer_text(response)
     asked = retry_after(response, now)
     match response.status:
-        case status if 200 <= status < 300:
-            return Delivered(answers.message_id(response))
         case 401:
             return Halt(Reason("credentials_refused", text))
         case 403:

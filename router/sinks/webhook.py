@@ -175,10 +175,10 @@ def request(
     body = message.body if message.body is not None else b""
     headers = {k: v for k, v in message.headers if k.lower() not in _OWN_HEADERS}
     headers["Content-Type"] = message.content_type
-    headers["webhook-id"] = webhook_id(parcel.key)
+    headers["webhook-id"] = message_id = webhook_id(parcel.key)
     headers["webhook-timestamp"] = str(int(now))
     if keys:
-        headers["webhook-signature"] = sign(keys, webhook_id(parcel.key), int(now), body)
+        headers["webhook-signature"] = sign(keys, message_id, int(now), body)
     if parcel.traceparent:
         headers["traceparent"] = parcel.traceparent
     if parcel.is_test:
@@ -199,11 +199,11 @@ class CustomerSink:
 
 def outcome(response: HttpResponse, now: float) -> Outcome:
     """What the receiver's answer means. ``now`` is seconds since the epoch."""
+    if 200 <= response.status < 300:
+        return Delivered()
     asked = retry_after(response, now)
     text = answer_text(response)
     match response.status:
-        case status if 200 <= status < 300:
-            return Delivered()
         case status if 300 <= status < 400:
             return Retry(Reason("redirected", f"{text}; redirects are not followed"))
         case 410:

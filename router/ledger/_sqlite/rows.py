@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from router.ledger import _rules as rules
@@ -47,7 +48,7 @@ _COUNT = """
 KINDS = {kind.value: kind for kind in Kind}
 STATES = {state.value: state for state in State}
 
-_SIZES = (1, 8, 64, 512)
+_SIZES = (1, 4, 16, 64, 128, 256, 512)
 
 
 @dataclass(slots=True)
@@ -243,4 +244,10 @@ def select_in(
         part = values[start : start + _SIZES[-1]]
         size = next(size for size in _SIZES if size >= len(part))
         padding = (None,) * (size - len(part))
-        yield from db.execute(sql % ", ".join("?" * size), (*part, *padding))
+        yield from db.execute(_with_places(sql, size), (*part, *padding))
+
+
+@lru_cache(256)
+def _with_places(sql: str, count: int) -> str:
+    """The same text each time: the connection finds its prepared statement by it."""
+    return sql % ", ".join("?" * count)
