@@ -38,7 +38,7 @@ test-kafka: $(VENV)/.dev ## Run the broker-facing tests on Apache Kafka (Java 17
 	ROUTER_TEST_BROKERS=apache $(BIN)/python -m pytest $(AT_ONCE) -m "kafka or kill" $(ARGS)
 
 test-ledgers: $(VENV)/.dev ## Run the worker's tests on PostgreSQL and Redis, where they are installed
-	ROUTER_TEST_LEDGERS=postgres,redis $(BIN)/python -m pytest tests/contract/delivery $(ARGS)
+	ROUTER_TEST_LEDGERS=postgres,redis $(BIN)/python -m pytest $(AT_ONCE) tests/contract/delivery $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and shape
 	$(BIN)/ruff format --check .

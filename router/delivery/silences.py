@@ -16,7 +16,8 @@ from router.delivery.watched import WatchedLedger
 from router.events import Event
 from router.ledger import Fact, LedgerDown
 from router.planning.silences import Muted, Silence, first_over, silence_of, silence_to_dict
-from router.telemetry import Metrics
+from router.telemetry import AUDIT, Metrics
+from router.telemetry import log as log_line
 
 log = logging.getLogger("router.delivery")
 
@@ -44,18 +45,25 @@ class Silences:
         Raises:
             LedgerDown: nobody knows.
         """
-        for fact in await self._watch.changes():
-            self._hear(fact)
-        self._show()
+        await self._look()
 
     async def obey(self) -> None:
-        """Looks for what operators silence, for ever."""
+        """Looks for what operators silence, for ever; what is new is in the audit log."""
         while True:
             await self._clock.sleep(LOOK_EVERY_S)
             try:
-                await self.load()
+                news = await self._look()
             except LedgerDown:
                 continue
+            for silence in news:
+                _audit(silence)
+
+    async def _look(self) -> list[Silence]:
+        """What others have silenced, or given back its voice, since the last look."""
+        facts = await self._watch.changes()
+        news = [silence for fact in facts if (silence := self._hear(fact)) is not None]
+        self._show()
+        return news
 
     @property
     def active(self) -> Sequence[Silence]:
@@ -105,13 +113,14 @@ class Silences:
         self._hear(fact)
         self._show()
 
-    def _hear(self, fact: Fact) -> None:
+    def _hear(self, fact: Fact) -> Silence | None:
+        """The silence, if it was not known to be so."""
         id = fact.scope.removeprefix(PREFIX)
         silence = read_fact(fact)
         if silence is None or silence.until <= self._clock.now():
-            self._known.pop(id, None)
-        else:
-            self._known[id] = silence
+            return silence if self._known.pop(id, None) else None
+        before, self._known[id] = self._known.get(id), silence
+        return None if before is not None and before.until == silence.until else silence
 
     def _show(self) -> None:
         now = self._clock.now()
@@ -123,6 +132,15 @@ class Silences:
         if job.delivery is not None:
             return [job.delivery.event]
         return self._readings.all_of(job.record)
+
+
+def _audit(silence: Silence) -> None:
+    """Each replica tells of what came through the ledger: who wrote it there may keep no log."""
+    log_line(
+        AUDIT, logging.INFO, "silence.heard", f"silence {silence.id}",
+        silence=silence.id, author=silence.author, comment=silence.comment, until=silence.until,
+        route=silence.route, category=silence.category, sink=silence.sink,
+    )  # fmt: skip
 
 
 # As facts ----------------------------------------------------------------------------------------

@@ -4,37 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
-from tests.day.books import Books
-from tests.day.day import Plan
+from tests.day.lived import Lived
 
 _COLUMNS = ("seed", "events", "planned", "delivered", "suppressed", "dead", "repeats", "took", "ok")
 _WIDTHS = (8, 9, 10, 11, 12, 8, 9, 8, 6)
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Lived:
-    """A day that is over.
-
-    Attributes:
-        laws: What breaks each.
-        failure: Why it came to no end.
-    """
-
-    plan: Plan
-    seconds: float
-    books: Books | None = None
-    laws: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    attempts: int = 0
-    troubles: Counter[str] = field(default_factory=Counter[str])
-    processes: int = 0
-    failure: str = ""
-
-    @property
-    def is_good(self) -> bool:
-        return self.books is not None and not self.books.problems and not any(self.laws.values())
 
 
 def header() -> str:

@@ -1,7 +1,8 @@
 """Every test of the worker runs on each kind of ledger.
 
 ``ROUTER_TEST_LEDGERS`` names the kinds, by default ``memory,sqlite``; the others are ``postgres``
-and ``redis``.
+and ``redis``. Where it names kinds, tests that choose their ledger themselves are left out: they
+would do the same again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,20 @@ from tests.servers import Server
 KINDS = os.environ.get("ROUTER_TEST_LEDGERS", "memory,sqlite").split(",")
 DURABLE = [kind for kind in KINDS if kind != "memory"] or ["sqlite"]
 SHARED = {"postgres": PostgresStore.on, "redis": RedisStore.on}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "ROUTER_TEST_LEDGERS" not in os.environ:
+        return
+    here = Path(__file__).parent
+    left_out = [item for item in items if here in item.path.parents and not _is_for_any(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _is_for_any(item: pytest.Item) -> bool:
+    names: list[str] = getattr(item, "fixturenames", [])
+    return "world" in names or "durable" in names
 
 
 @pytest.fixture

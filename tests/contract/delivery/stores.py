@@ -17,7 +17,8 @@ from tests.contract.ledger.stores import SharedStore
 class Store(Protocol):
     """Opens one ledger, each time with what it held before (but for memory)."""
 
-    is_durable: bool
+    @property
+    def is_durable(self) -> bool: ...
 
     def open(self, clock: Clock) -> Any: ...
 

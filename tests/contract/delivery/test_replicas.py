@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import final
 
 import anyio
 import pytest
 
+from router.authoring.silences import opened_silences
 from router.clock import Clock, SystemClock
 from router.delivery.gates import By, Gates
 from router.ledger import Ledger
 from router.messages import Delivered, Reason, Rejected, Retry
+from router.planning.silences import silence_of
 from tests.contract.delivery.harness import Running, World, running, sinks
 from tests.contract.delivery.sources import Log
 from tests.contract.ledger.stores import PostgresStore, RedisStore, SharedStore
+from tests.contract.planning.builders import load
 from tests.servers import Server
 from tests.unit.planning.builders import request_step, route, rules
 
@@ -26,6 +30,17 @@ pytestmark = pytest.mark.anyio
 BUSY = Reason("busy")
 HOOK = rules(route(request_step()))
 MANY = 300
+WEBHOOK = """
+hook:
+  type: webhook
+  url: https://hook.example
+  secrets: [whsec_QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo=]
+"""
+SOME = """
+some:
+  match: {type: order.paid}
+  deliver: [hook]
+"""
 
 STORES: dict[str, Callable[[Server], SharedStore]] = {
     "postgres": PostgresStore.on,
@@ -205,3 +220,27 @@ async def test_a_replica_whose_clock_is_ahead_obeys_gates(worlds: list[World]) -
         other.resume(one.clock.now())
         await run.ledger.put_facts(other.take_changes())
         await run.until(lambda: not gates.is_closed_by(By.PAUSE), 20)
+
+
+async def test_silences_are_written_into_the_ledger_that_replicas_share(
+    worlds: list[World], tmp_path: Path
+) -> None:
+    """No daemon is asked: whoever can reach the ledger can silence."""
+    one, _ = worlds
+    assert isinstance(one.store, Replica)
+    project = replace(load(tmp_path, WEBHOOK, SOME), ledger=one.store.store.config)
+    now = one.clock.now()
+    named = {"id": "s1", "author": "ops", "comment": "incident", "created": now}
+    made = silence_of({**named, "until": now + 3600, "sink": "hook"})
+
+    async with opened_silences(project, SystemClock(), None) as silences:
+        await silences.add(made)
+        assert [silence.id for silence in await silences.active()] == ["s1"]
+    one.orders(1)
+    async with running(one, HOOK, sinks("hook"), checks=False) as run:
+        await run.ended()
+        assert await run.states() == {"suppressed silenced": 1}
+        async with opened_silences(project, SystemClock(), None) as silences:
+            await silences.expire(made)
+            assert not await silences.active()
+        await run.until(lambda: not run.worker.silences.active)

@@ -13,6 +13,7 @@ from router.messages import Reason, Retry
 from router.planning import Route
 from router.planning.policies import Bypass, Digest, RoutePolicy
 from router.planning.silences import Silence, silence_of
+from router.telemetry import AUDIT
 from tests.contract.delivery.harness import Running, World, running, sinks
 from tests.unit.planning.builders import person, request_step, route, rules, step
 
@@ -92,6 +93,24 @@ async def test_all_replicas_obey_and_it_can_be_expired(world: World) -> None:
         world.orders(1)
         await run.ended()
         assert await run.states() == {"suppressed silenced": 1, "delivered": 1}
+
+
+async def test_what_another_process_silences_is_in_the_audit_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def heard() -> list[float]:
+        fields = [vars(record)["router"] for record in caplog.records if record.name == AUDIT.name]
+        return [line["until"] for line in fields if line["silence"] == "s1"]
+
+    caplog.set_level("INFO", AUDIT.name)
+    async with running(world, HOOK, SINKS) as run:
+        await run.worker.silences.add(replace(silence(world, route="paid"), id="own"))
+        made = silence(world, route="paid")
+        await told(run, made)
+        await run.until(heard)
+        await run.ledger.put_facts([ended(made, world.clock.now())])
+        await run.until(lambda: len(heard()) == 2)
+        assert heard()[0] == made.until > heard()[1]
 
 
 async def test_it_ends_by_itself(world: World) -> None:
