@@ -9,6 +9,7 @@ from tests.chaos import (
     isolation,
     ledgers,
     lost_ledgers,
+    memory,
     providers,
     records,
     reloads,
@@ -24,5 +25,6 @@ SCENARIOS: Sequence[Scenario] = [
     *lost_ledgers.SCENARIOS,
     *providers.SCENARIOS,
     *isolation.SCENARIOS,
+    *memory.SCENARIOS,
     *reloads.SCENARIOS,
 ]

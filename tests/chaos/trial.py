@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from tests.system.topics import order
 
 _NAMESPACES = {"postgres": "schema_name", "redis": "prefix"}
 _REPEATS = "router_repeats_total"
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,17 +195,24 @@ class Trial:
     # Work ---------------------------------------------------------------------------------------
 
     async def publish(
-        self, count: int, per_second: float | None = None, *, copies: int = 1
+        self,
+        count: int,
+        per_second: float | None = None,
+        *,
+        copies: int = 1,
+        in_batches: bool = False,
     ) -> None:
         """Publishes so many more orders, over the partitions in turn; at once, or at a rate.
 
         Args:
             copies: How often each is published, the further times on the partitions next to it.
+            in_batches: Many at a time, for thousands.
         """
         began, first = time.monotonic(), self._published
         self._published += count
         bootstrap = self.site.broker.bootstrap
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            sent: list[tuple[int, Any]] = []
             for number in range(first, first + count):
                 if per_second is not None:
                     due = began + (number - first) / per_second
@@ -212,10 +221,17 @@ class Trial:
                 for copy in range(copies):
                     place = (number + copy) % self.partitions
                     value = self.event(number)
-                    at = await producer.send_and_wait(self.topic, value, partition=place)
-                    self._ends[TopicPartition(self.topic, place)] = at.offset + 1
-                    place_of_it = TopicPartition(at.topic, at.partition)
-                    self._places[f"o-{number}"] = Place(place_of_it, at.offset)
+                    sent.append((number, await producer.send(self.topic, value, partition=place)))
+                if not in_batches or len(sent) >= _BATCH or number == first + count - 1:
+                    self._note([(order, await future) for order, future in sent])
+                    sent.clear()
+
+    def _note(self, sent: Iterable[tuple[int, Any]]) -> None:
+        """Where orders went."""
+        for number, at in sent:
+            place = TopicPartition(at.topic, at.partition)
+            self._ends[place] = max(self._ends.get(place, 0), at.offset + 1)
+            self._places[f"o-{number}"] = Place(place, at.offset)
 
     async def arrivals(
         self, count: int, where: Callable[[Received], bool] = lambda _: True
@@ -294,28 +310,19 @@ class Trial:
         """How many deliveries are in each state."""
         return await count_rows(self.ledger)
 
-    async def end(self) -> Report:
-        """Stops every daemon that still runs, and does the books."""
+    async def end(self, arrived: Sequence[str] | None = None) -> Report:
+        """Stops every daemon that still runs, and does the books.
+
+        Args:
+            arrived: The key of each effect, where it is not the sandbox that has them.
+        """
         await self._note_counts()
         for running in self._lives:
             if running.process.is_running:
                 await self.stop(running)
         rows = await self.rows()
-        keys = {row.position: row.key.hex() for row in rows}
-        places = {order: str(at) for order, at in self._places.items()}
-        entries = list(self.box.record)[self._bygone :]
-        arrived = [
-            entry.key or keys.get(places.get(order_of(entry), ""), order_of(entry))
-            for entry in entries
-        ]
-        if self.pace.standstills:
-            self.details["the harness stood still"] = f"for up to {self.pace.longest_s:.1f} s"
-            met = [
-                key
-                for key, entry in zip(arrived, entries, strict=True)
-                if self.pace.may_have_met(entry.at)
-            ]
-            self.excuse(met, "the harness stood still, and answered too late")
+        if arrived is None:
+            arrived = self._arrived(rows)
         books = balance(
             planned=len(self.times) * self.steps,
             rows=rows,
@@ -325,7 +332,7 @@ class Trial:
             excused=self.reasons,
         )
         if books.repeats:
-            repeated = {key for key in arrived if arrived.count(key) > 1}
+            repeated = {key for key, times in Counter(arrived).items() if times > 1}
             reasons = sorted({self.reasons.get(key, "no reason") for key in repeated})
             self.details["repeats"] = f"{', '.join(reasons)}; {books.counted} counted"
         recovery = (
@@ -334,6 +341,22 @@ class Trial:
             else self._drained - self._fault_ended
         )
         return Report(self._published, books, recovery, self.details)
+
+    def _arrived(self, rows: Sequence[Row]) -> list[str]:
+        """The key of each effect since the ledger was last lost."""
+        keys = {row.position: row.key.hex() for row in rows}
+        places = {order: str(at) for order, at in self._places.items()}
+        entries = list(self.box.record)[self._bygone :]
+        arrived = [
+            entry.key or keys.get(places.get(order_of(entry), ""), order_of(entry))
+            for entry in entries
+        ]
+        if self.pace.standstills:
+            self.details["the harness stood still"] = f"for up to {self.pace.longest_s:.1f} s"
+            times = zip(arrived, entries, strict=True)
+            met = [key for key, entry in times if self.pace.may_have_met(entry.at)]
+            self.excuse(met, "the harness stood still, and answered too late")
+        return arrived
 
     async def _note_counts(self) -> None:
         """Second sends that each daemon has counted, as long as it can be asked."""
