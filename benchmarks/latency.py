@@ -77,7 +77,7 @@ async def run(rate: float, seconds: float) -> None:
     count = int(rate * seconds)
     with tempfile.TemporaryDirectory(prefix="router-bench-") as name:
         folder = Path(name)
-        write_project(folder)
+        write_project(folder, "webhook")
         async with embedded_broker() as broker, server() as process:
             port = (await lines(process, 1))[0]
             connection = KafkaConnection(bootstrap=(broker.bootstrap,))
@@ -115,7 +115,7 @@ async def run(rate: float, seconds: float) -> None:
 
 def record(due: float, number: int) -> tuple[None, bytes, list[tuple[str, bytes]]]:
     """An event that says when it was due to be sent."""
-    attributes = {"specversion": "1.0", "id": str(number), "source": "/b", "type": "order.hooked"}
+    attributes = {"specversion": "1.0", "id": str(number), "source": "/b", "type": "order.wanted"}
     data = {"due": due, "amount": 5, "user": "u-1", "note": "x" * 300}
     return None, orjson.dumps(data), [(f"ce_{k}", v.encode()) for k, v in attributes.items()]
 
