@@ -51,7 +51,7 @@ _KINDS: Final = {
     "tip.found": 5,
     "entry.booked": 11,
     "deal.closed": 4,
-    "page.viewed": 3,
+    "page.viewed": 40,
     "letter.sent": 0.03,
 }
 _AGAIN, _NONSENSE, _OLD = 0.02, 0.003, 0.02
@@ -145,7 +145,7 @@ class Stream:
             case "cart.bought":
                 return {"order": {"cart": self._ends("cart")}}
             case "comment.made":
-                watchers = [{"id": self._someone()} for _ in range(dice.choice([1, 1, 2, 3, 6]))]
+                watchers = [{"id": self._someone()} for _ in range(dice.choice([1, 1, 1, 2, 4]))]
                 author = dice.choice(watchers)["id"] if dice.random() < 0.2 else "nobody"
                 return {"board": f"b{dice.randrange(4)}", "watchers": watchers, "author": author}
             case "comment.mentions":
