@@ -289,6 +289,17 @@ async def test_what_waits_for_a_tenant_that_is_gone_is_parked(tmp_path: Path) ->
         assert not [r for r in await ledger.rows(kind=Kind.DELIVERY) if r.state == "dead"]
 
 
+async def test_a_rate_that_a_tenant_sets_is_its_own(tmp_path: Path) -> None:
+    """With the same credentials too: one tenant's low rate holds up nobody else."""
+    slow = "sinks: {mail: {rate: 1/1h}}\n"
+    found = project(tmp_path, {"acme": slow, "globex": "brand: {}\n"})
+    records = [paid(tenant, n) for n in range(3) for tenant in ("acme", "globex")]
+    sent = Sent()
+    async with memory_ledger() as ledger:
+        await run(found, records, sent, EVERYBODY, ledger, until=lambda: len(sent.to("mail")) == 3)
+    assert len(sent.to("mail@acme")) == 1
+
+
 # People ------------------------------------------------------------------------------------------
 
 PEOPLE = """\

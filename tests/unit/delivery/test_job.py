@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.delivery.job import Job, job_of, pack_record, render_job, unpack, unpack_record
+from router.delivery.blobs import pack_record, unpack_record
+from router.delivery.job import Job, job_of, render_job, unpack
 from router.delivery.offsets import Offsets
 from router.events import Record
 from router.ledger import State
@@ -67,6 +68,7 @@ jobs = st.builds(
     in_doubt=st.sampled_from(["resend", "dead_letter"]),
     expires_at=st.none() | st.floats(0, 2e9),
     recipient=texts,
+    tenant=texts,
     traceparent=st.none() | texts,
     message=st.none() | messages,
     attempts=st.integers(0, 99),

@@ -55,7 +55,7 @@ LETTERS = st.builds(
         key=st.none() | st.binary(max_size=5),
         value=st.none() | st.binary(max_size=9),
         headers=st.lists(
-            st.tuples(TEXT | st.sampled_from(["router-topic", "router-route"]), st.binary()),
+            st.tuples(TEXT | st.sampled_from(["router-topic", "router-tenant"]), st.binary()),
             max_size=4,
         ).map(tuple),
     ),
@@ -70,6 +70,7 @@ LETTERS = st.builds(
     at=st.floats(0, 4e9),
     cut=st.none() | st.just(Cut(5, "ab")),
     hop=st.integers(0, 8),
+    tenant=st.none() | st.just("acme"),
 )
 
 
@@ -86,6 +87,13 @@ def test_the_original_is_published_as_it_was():
     assert (key, value) == (record.key, b"\xff{")
     assert headers[-2:] == record.headers
     assert ("router-reason", b"rejected") in headers
+
+
+def test_a_letter_from_before_there_were_tenants_is_read():
+    key, value, headers = dead_letter_to_kafka(a_letter())
+    earlier = tuple(header for header in headers if header[0] != "router-tenant")
+    record = Record("router.dead-letters", 0, 0, 0.0, key, value, earlier)
+    assert dead_letter_from_kafka(record) == a_letter()
 
 
 def test_a_producer_can_not_forge_facts():
