@@ -169,6 +169,9 @@ def _settled(value: Any) -> Any:
     return list(value) if isinstance(value, range) else value
 
 
+_UNCLOSED = re.compile(r"innermost block that needs to be closed is '(\w+)'")
+
+
 @dataclass(frozen=True, slots=True)
 class _Compiler:
     snippet: Snippet
@@ -188,12 +191,28 @@ class _Compiler:
         except TemplateError as error:
             line = getattr(error, "lineno", 1)
             message = error.message or "not a template"
+            if unclosed := _UNCLOSED.search(message):
+                tag = unclosed[1]
+                message = f"{{% {tag} %}} is never closed; write {{% end{tag} %}}"
+                self.complain("T120", self._opened_at(tag), rf"\{{%[-+]?\s*{tag}\b.*", message)
+                return None
             token = re.search(r"unexpected '(.+?)'|tag '(\w+)'|near '(.+?)'", message)
             quoted = next((t for t in token.groups() if t), None) if token else None
             self.complain("T120", line, re.escape(quoted) if quoted else r"\{[{%#].*", message)
         except (RecursionError, ValueError, MemoryError):
             self.complain("T120", 1, None, "nested too deep, or a number with too many digits")
         return None
+
+    def _opened_at(self, tag: str) -> int:
+        """The line of the last block of this kind that nothing closes."""
+        opened = [1]
+        for number, line in enumerate(self.snippet.text.split("\n"), 1):
+            for found in re.finditer(rf"\{{%[-+]?\s*(end)?{tag}\b", line):
+                if found[1] is None:
+                    opened.append(number)
+                elif len(opened) > 1:
+                    opened.pop()
+        return opened[-1]
 
     def compile(
         self, tree: nodes.Template, language: escaping.Language | None = None

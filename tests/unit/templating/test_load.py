@@ -216,6 +216,8 @@ MISTAKES = [
     ({"push_txt": "---\ntitle: {{ amount|mony }}\n---\nx"}, "T123", "push.txt:2:17"),
     ({"push_txt": "---\ntitle: x\n---\n\n{{ amount is odder }}"}, "T123", "push.txt:5:14"),
     ({"push_txt": "---\ntitle: x\n---\nab\n{% if 1 %}"}, "T120", "push.txt:5:1"),
+    ({"push_txt": "---\ntitle: x\n---\n{% if 1 %}{% endif %}\nb {%- if 1 -%}\nc\n{{ t.x }}"},
+     "T120", "push.txt:5:3"),
     ({"push_txt": "---\ntitle: x\n---\nab {{ 1 2 }}"}, "T120", "push.txt:4:4"),
     ({"push_txt": "---\ntitle: x\n---\nab {% iff 1 %}"}, "T120", "push.txt:4:7"),
     ({"samples__a_yaml": "evnt: {}\nevent: {}\n"}, "T102", "samples/a.yaml:1:1"),
@@ -224,6 +226,15 @@ MISTAKES = [
     ({"samples__a_yaml": "event: {}\nrecipient: {phone: x}\n"}, "T102", "samples/a.yaml:2:13"),
     ({"samples__a_yaml": "event: {}\nnow: later\n"}, "T101", "samples/a.yaml:2:6"),
 ]  # fmt: skip
+
+
+def test_a_block_that_is_not_closed_is_told_where_it_opens() -> None:
+    (found,) = problems_of(
+        template_yaml=yaml(), webhook_json="1", push_txt="---\ntitle: x\n---\n{% for a in [1] %}\n"
+    )
+
+    assert str(found.at) == "templates/x/push.txt:4:1"
+    assert found.message == "{% for %} is never closed; write {% endfor %}"
 
 
 @pytest.mark.parametrize(("texts", "code", "place"), MISTAKES)
