@@ -9,8 +9,6 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
 from random import Random
 from typing import Literal, final
 
@@ -32,7 +30,6 @@ from router.admin import (
 from router.clock import Clock, SystemClock
 from router.collector import spare_what_lives
 from router.config import Loaded, Project
-from router.config.removed import unfit
 from router.delivery import By, Intake, Limits, Publisher, Reporting, Topics, Window, Worker
 from router.delivery.stages import arm
 from router.directories import KINDS as DIRECTORIES
@@ -41,9 +38,10 @@ from router.ledger import Ledger, LedgerDown, Stats
 from router.opening import open_ledger
 from router.own_topics import OwnTopic, ensure_own_topics, own_topics
 from router.planning import Ruleset
-from router.problems import ConfigError, Problem
+from router.problems import ConfigError
 from router.publishing import open_feedback, open_publisher
 from router.recipients import Directory
+from router.reloading import changed_parts, content_digest, refusals
 from router.sources import KINDS as SOURCES
 from router.sources import Source, SourceConfig
 from router.sources.kafka import KafkaSourceConfig
@@ -326,7 +324,7 @@ class Daemon:
             loaded = await run_sync(self._load)
             old, new = self.project, loaded.project
             problems = list(loaded.problems)
-            refused = [] if new is None else [*_fixed_parts(old, new), *_unfit_moves(old, new)]
+            refused = [] if new is None else refusals(old, new)
             problems += refused
             if new is None or refused:
                 log.error("the configuration on disk is refused, the old one stays in force")
@@ -337,7 +335,7 @@ class Daemon:
             if new.hash == old.hash:
                 self.metrics.reloaded("unchanged", old.hash, self._clock.now())
                 return ReloadReport("unchanged", old.hash, problems=problems)
-            changed = _changed(old, new)
+            changed = changed_parts(old, new)
             rules = await run_sync(new.rules)
             await self._apply(new, rules)
             self.project = new
@@ -488,50 +486,3 @@ def _limits(project: Project) -> Limits:
 
 def _decodings(project: Project) -> dict[str, DecodeConfig]:
     return {name: source.decode for name, source in project.sources.items()}
-
-
-def _changed(old: Project, new: Project) -> tuple[str, ...]:
-    """The parts that differ."""
-    names = old.part_hashes.keys() | new.part_hashes.keys()
-    return tuple(sorted(n for n in names if old.part_hashes.get(n) != new.part_hashes.get(n)))
-
-
-_WATCHED = frozenset({".yaml", ".yml", ".txt", ".html", ".mjml", ".json"})
-_FIXED = ("ledger", "admin", "delivery", "dead_letters", "feedback", "directory")
-
-
-def _fixed_parts(old: Project, new: Project) -> list[Problem]:
-    """What can't be changed while the daemon runs."""
-    return [
-        Problem("E302", f"a change of `{part}` takes effect with a restart, not with a reload")
-        for part in _changed(old, new)
-        if part in _FIXED
-    ]
-
-
-def _unfit_moves(old: Project, new: Project) -> list[Problem]:
-    """Sinks that go with this change, whose deliveries can't go through the one that is named."""
-    moves = {name: r.to for name, r in new.removed.items() if r.to and name in old.sink_facts}
-    mistakes = (unfit(name, old.sink_facts[name], to) for name, to in moves.items())
-    return [Problem("S014", mistake) for mistake in mistakes if mistake]
-
-
-def content_digest(project: Project) -> str:
-    """A hash of the bytes of every file of a project, and of which files there are."""
-    digest = blake2b(digest_size=16)
-    folders = {Path(project.root), *(Path(file).parent for file in project.files)}
-    folders |= {own for folder in folders for own in folder.glob("@*/**/")}
-    files = {
-        str(path)
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.suffix in _WATCHED
-    }
-    for name in sorted(files | set(project.files)):
-        try:
-            content = Path(name).read_bytes()
-        except OSError:
-            continue
-        digest.update(name.encode() + b"\0" + str(len(content)).encode() + b"\0" + content)
-    return digest.hexdigest()

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from router.config import load_project
-from router.daemon import content_digest
+from router.reloading import content_digest
 from tests.contract.authoring.builders import ROUTER, write_project
 from tests.contract.authoring.cli import run
 
