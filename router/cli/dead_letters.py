@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import click
@@ -24,6 +25,7 @@ from router.authoring.dead_letters import (
     replay_of,
     route_names,
 )
+from router.authoring.ledger_replay import NotReplayed, rows_of, write_rows
 from router.cli.clusters import read_project_with
 from router.cli.output import (
     ENVIRONMENT,
@@ -45,6 +47,8 @@ from router.values import Rate, parse_duration
 F = TypeVar("F", bound=Callable[..., Any])
 
 _BATCH = 100
+_Replayed: TypeAlias = tuple[str, list[Found], list[tuple[Found, Skipped]]]
+"""Through what, which ones, and which could not be."""
 
 
 def _filters(command: F) -> F:
@@ -183,11 +187,12 @@ def replay_command(
     rate: str,
     output: str,
 ) -> None:
-    """Publish dead letters on the router's replay topic, to be tried again.
+    """Have dead letters tried again, with today's configuration and templates.
 
     A dead delivery is tried again alone: whatever the event sent elsewhere is not sent twice. An
-    event that died for a route goes to that route alone. The running daemon reads the topic;
-    today's configuration and templates apply.
+    event that died for a route goes to that route alone. They go through the router's replay topic,
+    which the running daemon reads. Without Kafka they go into the ledger: a running daemon takes
+    them out of a shared one; a SQLite ledger is written while none runs, and the next one sends.
 
     \b
     Examples:
@@ -202,46 +207,67 @@ def replay_command(
         )
     pace = _rate(rate)
     project = read_project_with(config, environment, replay_connection)
-    if replay_connection(project) is None:
-        raise fail(
-            "a replay needs the Kafka replay topic, and this project has no Kafka source; mend"
-            f" what was wrong and give the router the events in {place_of(project)} again",
-            USAGE,
-        )
     found = list(_run(project, _read, project, wanted))
+    replay = _into_ledger if replay_connection(project) is None else _through_topic
+    names, ready, skipped = replay(project, found, pace, dry_run, output != "json")
+    if output == "json":
+        print_json(
+            {
+                "replayed": [] if dry_run else [one.id for one in ready],
+                "would_replay": [one.id for one in ready] if dry_run else [],
+                "skipped": [{"id": one.id, "why": out.why} for one, out in skipped],
+            }
+        )
+    else:
+        _sum_up(ready, skipped, dry_run, names)
+    if skipped:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+def _through_topic(
+    project: Project, found: Sequence[Found], pace: Rate, dry_run: bool, with_progress: bool
+) -> _Replayed:
     names = route_names(project)
     outcome = [(one, replay_of(one.letter, names)) for one in found]
     ready = [(one, out) for one, out in outcome if not isinstance(out, Skipped)]
     skipped = [(one, out) for one, out in outcome if isinstance(out, Skipped)]
     if not dry_run and ready:
-        anyio.run(_publish, project, [out for _, out in ready], pace, output != "json")
-    if output == "json":
-        print_json(
-            {
-                "replayed": [] if dry_run else [one.id for one, _ in ready],
-                "would_replay": [one.id for one, _ in ready] if dry_run else [],
-                "skipped": [{"id": one.id, "why": out.why} for one, out in skipped],
-            }
-        )
-    else:
-        _sum_up(ready, skipped, dry_run, project.dead_letters.replay_topic)
-    if skipped:
-        raise click.exceptions.Exit(FOUND_PROBLEMS)
+        anyio.run(_publish, project, [out for _, out in ready], pace, with_progress)
+    return project.dead_letters.replay_topic, [one for one, _ in ready], skipped
+
+
+def _into_ledger(
+    project: Project, found: Sequence[Found], pace: Rate, dry_run: bool, _: bool
+) -> _Replayed:
+    outcome = rows_of(project, found, now())
+    ready = [(one, out) for one, out in outcome if not isinstance(out, Skipped)]
+    skipped = [(one, out) for one, out in outcome if isinstance(out, Skipped)]
+    if not dry_run and ready:
+        # A rate for a ledger is a later time for each: the daemon takes them when they are due.
+        rows = [
+            replace(row, due=now() + number / pace.per_second)
+            for number, row in enumerate(row for _, rows in ready for row in rows)
+        ]
+        try:
+            new = anyio.run(write_rows, project, rows, SystemClock())
+        except NotReplayed as error:
+            raise fail(str(error), ENVIRONMENT) from None
+        again = Skipped("it was replayed before; had it died again, that would be a later letter")
+        skipped += [(one, again) for one, out in ready if new.isdisjoint(r.key for r in out)]
+        ready = [(one, out) for one, out in ready if not new.isdisjoint(r.key for r in out)]
+    return "the ledger", [one for one, _ in ready], skipped
 
 
 def _sum_up(
-    ready: Sequence[tuple[Found, Outgoing]],
-    skipped: Sequence[tuple[Found, Skipped]],
-    dry_run: bool,
-    topic: str,
+    ready: Sequence[Found], skipped: Sequence[tuple[Found, Skipped]], dry_run: bool, where: str
 ) -> None:
     if dry_run:
-        for one, _ in ready:
+        for one in ready:
             click.echo(_line(one))
     for one, out in skipped:
         click.secho(f"{one.id} can't be replayed: {out.why}", fg="yellow", err=True)
     count = f"{len(ready)} dead letter{'s' * (len(ready) != 1)}"
-    click.echo(f"{count} would go to {topic}" if dry_run else f"{count} replayed through {topic}")
+    click.echo(f"{count} would go to {where}" if dry_run else f"{count} replayed through {where}")
 
 
 async def _publish(

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from router.delivery.job import event_hash, pack_record
+from router.delivery.blobs import pack_record
+from router.delivery.job import event_hash
 from router.events import Event, Replay
 from router.ledger import Kind, Row, State
 from router.messages import Reason
-from router.planning import Draft, Route, Waits, backoff, derived_key, record_hash
+from router.planning import Draft, Route, Waits, backoff, derived_key, record_hash, select
 
 INPUTS = "@directory"
 """The internal sink that such rows belong to."""
 
 INPUT_WAITS = Waits(first=2.0, factor=2.0, cap=120.0, give_up=259200.0)
 """How often the directory is asked again, and when it is given up. Seconds."""
+
+
+REPLAYED = Reason("replay", "it is tried again")
 
 
 def input_row(
@@ -37,25 +41,65 @@ def input_row(
         replay: The replay that brought the event, if one did.
         tenant: Whose event it is; empty where no tenants are configured.
     """
-    record = event.record
     ids = [draft.id for draft in drafts]
+    row = _row(event, route, ids, source=source, replay=replay, tenant=tenant, at=now)
+    return replace(row, due=now + INPUT_WAITS.first, reason=reason)
+
+
+def replay_row(
+    event: Event,
+    route: Route,
+    replay: Replay,
+    *,
+    source: str,
+    tenant: str,
+    died_at: float,
+    now: float,
+) -> Row:
+    """A row that has an event tried again for all of a route, as soon as a worker sees it.
+
+    Args:
+        source, tenant: As of :func:`input_row`.
+        died_at: When its dead letter was written: each letter is tried again once.
+    """
+    ids = [draft.id for draft in select(route, event).drafts]
+    row = _row(
+        event, route, ids, source=source, replay=replay, tenant=tenant, at=now, is_whole=True
+    )
+    return replace(row, key=derived_key(row.key, f"replay:{died_at!r}"), reason=REPLAYED)
+
+
+def _row(
+    event: Event,
+    route: Route,
+    ids: Sequence[str],
+    *,
+    source: str,
+    replay: Replay | None,
+    tenant: str,
+    at: float,
+    is_whole: bool = False,
+) -> Row:
+    """A row that is due at once.
+
+    Args:
+        is_whole: The steps that run once per event belong to it too.
+    """
+    record = event.record
     asked = _asked(replay)
     base = record_hash(record.position, record.timestamp)
+    head = {"route": route.id, "ids": ids, "source": source, "replay": asked, "tenant": tenant}
     return Row(
-        key=derived_key(base, f"input:{asked}:{route.key_id}:{ids[0]}:{len(ids)}"),
+        key=derived_key(base, f"input:{asked}:{route.key_id}:{''.join(ids[:1])}:{len(ids)}"),
         kind=Kind.INPUT,
         state=State.SCHEDULED,
         sink=INPUTS,
-        due=now + INPUT_WAITS.first,
-        first_at=now,
+        due=at,
+        first_at=at,
         event_time=event.time,
         event_hash=event_hash(event),
         position=record.position,
-        reason=reason,
-        blob=pack_record(
-            {"route": route.id, "ids": ids, "source": source, "replay": asked, "tenant": tenant},
-            record,
-        ),
+        blob=pack_record(head | {"whole": True} if is_whole else head, record),
     )
 
 

@@ -8,10 +8,10 @@ from random import Random
 from typing import Any, final
 
 from router.clock import Clock
+from router.delivery.blobs import pack_record, unpack_record
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.dispatch import Dispatcher, Work
 from router.delivery.input_rows import INPUT_WAITS, asked_again, replay_of
-from router.delivery.job import pack_record, unpack_record
 from router.delivery.offsets import Ticket
 from router.delivery.readings import Readings
 from router.delivery.settling import Settler
@@ -105,7 +105,7 @@ class Inputs:
             head["source"],
             replay_of(head),
             tenant,
-            with_event_steps=False,
+            with_event_steps=head.get("whole", False),
             is_resumed=True,
         )
         return given, work
@@ -129,7 +129,8 @@ class Inputs:
             reason = given.why or Reason("directory")
             self._die(row, {**given.head, "ids": given.waiting}, given.record, reason)
         else:
-            blob = pack_record({**given.head, "ids": given.waiting}, given.record)
+            head = {**given.head, "ids": given.waiting, "whole": False}
+            blob = pack_record(head, given.record)
             again = asked_again(row, given.why, now, self._random.random())
             self._settler.write(Settle(replace(again, first_at=first_at, blob=blob)))
 

@@ -73,7 +73,7 @@ def test_check_tells_which_environments_have_a_problem(project: Path) -> None:
     ran = run("check", "-c", project)
     assert ran.code == 1
     assert "      in dev\n" in ran.err
-    assert "base  fine\ndev   1 error\n1 route, 1 sink, 1 template × en\n" in ran.out
+    assert "base  fine\ndev   1 error\n1 route, 1 sink, 1 template × en, 1 category\n" in ran.out
 
 
 def test_check_reads_secrets_only_of_the_environment_that_is_named(project: Path) -> None:

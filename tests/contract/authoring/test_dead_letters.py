@@ -6,9 +6,14 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
+import anyio
 import anyio.to_thread
+import orjson
 import pytest
 
+from router.clock import SystemClock
+from router.delivery.input_rows import INPUTS
+from router.delivery.job import unpack_record
 from router.events import (
     Cut,
     DeadLetter,
@@ -21,11 +26,13 @@ from router.events import (
 from router.kafka.connection import KafkaConnection
 from router.kafka.peek import opened_topic
 from router.kafka.producer import producer
+from router.ledger import KINDS, Row
 from router.messages import Reason
 from tests.brokers import Broker
 from tests.contract.authoring.cli import Ran, run
 
 KEY = bytes(range(16))
+EVENT = b'{"id": "i", "type": "paid", "total": 5}'
 
 
 def letter(
@@ -38,7 +45,7 @@ def letter(
     cut: Cut | None = None,
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> DeadLetter:
-    record = Record("orders", 0, offset, 1_699_999_999.0, b"k", b'{"type": "paid"}', headers)
+    record = Record("orders", 0, offset, 1_699_999_999.0, b"k", EVENT, headers)
     return DeadLetter(
         record=record,
         reason=Reason(reason, "because"),
@@ -54,12 +61,17 @@ def letter(
     )
 
 
-def project(folder: Path, source: str, dead_letters: str = "") -> Path:
+SQLITE = "{type: sqlite, path: ledger.db}"
+
+
+def project(
+    folder: Path, source: str, dead_letters: str = "", ledger: str = "{type: memory}"
+) -> Path:
     text = f"""\
     include: [routes.yaml]
     sources:
       main: {source}
-    ledger: {{type: memory}}
+    ledger: {ledger}
     sinks:
       mail: {{type: console, channel: email}}
     {dead_letters}
@@ -77,7 +89,7 @@ def project(folder: Path, source: str, dead_letters: str = "") -> Path:
         """)
     )
     note = folder.parent / "templates" / "note"
-    note.mkdir(parents=True)
+    note.mkdir(parents=True, exist_ok=True)
     (note / "template.yaml").write_text("locales: {required: [en], default: en}\n")
     (note / "email.txt").write_text("---\nsubject: Hello\n---\nHello\n")
     return folder / "router.yaml"
@@ -90,8 +102,8 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def in_file(folder: Path, *letters: DeadLetter) -> Path:
-    config = project(folder, "{type: stdin}", "dead_letters: {file: dead.jsonl}")
+def in_file(folder: Path, *letters: DeadLetter, ledger: str = "{type: memory}") -> Path:
+    config = project(folder, "{type: stdin}", "dead_letters: {file: dead.jsonl}", ledger)
     lines = b"".join(dead_letter_to_line(one) + b"\n" for one in letters)
     (folder / "dead.jsonl").write_bytes(lines)
     return config
@@ -135,7 +147,7 @@ def test_no_file_is_no_dead_letter(folder: Path) -> None:
 def test_one_is_shown_with_its_original(folder: Path) -> None:
     config = in_file(folder, letter(7))
     ran = run("dead-letters", "show", "1", "-c", config, "--output", "json")
-    assert ran.json["original"]["value"] == {"type": "paid"}
+    assert ran.json["original"]["value"] == orjson.loads(EVENT)
     assert ran.json["original"]["offset"] == 7
     assert ran.json["delivery_key"] == KEY.hex()
     assert "render_failed: because" in run("dead-letters", "show", "1", "-c", config).out
@@ -143,10 +155,53 @@ def test_one_is_shown_with_its_original(folder: Path) -> None:
     assert run("dead-letters", "show", "x/0", "-c", config).code == 2
 
 
-def test_a_project_without_kafka_is_told_that_replay_needs_it(folder: Path) -> None:
-    ran = run("dead-letters", "replay", "-c", in_file(folder, letter()), "--all")
-    assert ran.code == 2
-    assert "needs the Kafka replay topic" in ran.err
+def test_without_kafka_a_replay_goes_into_the_ledger_once(folder: Path) -> None:
+    config = in_file(folder, letter(), letter(1, route="gone"), ledger=SQLITE)
+    tried = run("dead-letters", "replay", "-c", config, "--all", "--dry-run")
+    assert "1 dead letter would go to the ledger" in tried.out
+    assert not (folder / "ledger.db").exists()
+    ran = run("dead-letters", "replay", "-c", config, "--all", "--output", "json")
+    assert ran.json["replayed"] == ["1"]
+    assert ran.json["skipped"] == [{"id": "2", "why": 'there is no route "gone" any more'}]
+    again = run("dead-letters", "replay", "-c", config, "--route", "paid", "--output", "json")
+    assert again.json["replayed"] == []
+    assert "it was replayed before" in again.json["skipped"][0]["why"]
+
+
+async def rows_in(path: Path) -> list[Row]:
+    kind = KINDS.load("sqlite")
+    opened = kind.open(kind.config(type="sqlite", path=str(path)), owner="x", clock=SystemClock())
+    async with opened as ledger:
+        return list(await ledger.due({INPUTS: 100}, 1.0))
+
+
+def test_what_goes_into_the_ledger_is_due_at_its_rate_and_names_its_delivery(folder: Path) -> None:
+    config = in_file(folder, *(letter(number) for number in range(3)), ledger=SQLITE)
+    ran = run("dead-letters", "replay", "-c", config, "--all", "--rate", "1/m")
+    assert "3 dead letters replayed through the ledger" in ran.out
+    [row] = anyio.run(rows_in, folder / "ledger.db")
+    assert row.blob is not None
+    head, record = unpack_record(row.blob)
+    assert (head["route"], head["ids"], head["source"]) == ("paid-now", ["i"], "main")
+    assert head["replay"] == [["paid-now"], KEY.hex(), 1]
+    assert record.offset == 0
+
+
+def test_a_ledger_that_a_daemon_has_or_that_is_in_memory_takes_no_replay(folder: Path) -> None:
+    config = in_file(folder, letter())
+    ran = run("dead-letters", "replay", "-c", config, "--all")
+    assert (ran.code, "in the daemon's memory" in ran.err) == (3, True), ran
+    config = in_file(folder, letter(), ledger=SQLITE)
+
+    async def with_a_daemon() -> Ran:
+        kind = KINDS.load("sqlite")
+        settings = kind.config(type="sqlite", path=str(folder / "ledger.db"))
+        async with kind.open(settings, owner="daemon", clock=SystemClock()):
+            replay = ("dead-letters", "replay", "-c", config, "--all")
+            return await anyio.to_thread.run_sync(lambda: run(*replay))
+
+    ran = anyio.run(with_a_daemon)
+    assert (ran.code, "while the daemon is stopped" in ran.err) == (3, True), ran
 
 
 def test_a_replay_of_everything_has_to_be_asked_for(folder: Path) -> None:
