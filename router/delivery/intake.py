@@ -528,6 +528,10 @@ class Intake:
                 self._settled_before.pop(place, None)
                 self._metrics.forget_partition(*place)
 
+    def lost(self, offsets: int) -> None:
+        """So many were gone before they could be read."""
+        self._metrics.lost(offsets)
+
 
 def _asks_for(replay: Replay, route: str) -> bool:
     return not replay.routes or any(name.split("/")[0] == route for name in replay.routes)

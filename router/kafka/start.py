@@ -32,12 +32,14 @@ class Start:
         why: Bounded code.
         severity: ``alert`` wants somebody to look.
         text: One line for operators.
+        lost: Offsets that were deleted before they were read.
     """
 
     offset: int
     why: Why
     severity: Severity = "info"
     text: str = ""
+    lost: int = 0
 
 
 def decide_start(
@@ -96,6 +98,7 @@ def _from_known(offset: int, beginning: int, end: int, what: str) -> Start:
             "alert",
             f"{beginning - offset} offsets from {offset} on were deleted by Kafka before they were "
             f"read; resumed at {beginning}",
+            beginning - offset,
         )
     if offset > end:
         return Start(

@@ -49,6 +49,10 @@ class Listener(Protocol):
         """These partitions go to others when this returns: drain and commit inside."""
         ...
 
+    def lost(self, offsets: int) -> None:
+        """So many were gone before they could be read."""
+        ...
+
 
 class Source(Protocol):
     """An open source.

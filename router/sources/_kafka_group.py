@@ -12,8 +12,9 @@ import anyio
 
 from router.clock import Clock
 from router.events import Record, TopicPartition
-from router.kafka.consumer import GroupConsumer, GroupOptions, group_consumer
+from router.kafka.consumer import GroupConsumer
 from router.kafka.errors import CommitRefused, KafkaRefused, KafkaUnavailable, OutOfRange
+from router.kafka.membership import GroupOptions, group_consumer
 from router.kafka.start import Start, Why
 from router.ledger import Ledger, LedgerDown, ProgressKey
 from router.problems import ConfigError
@@ -312,8 +313,9 @@ class KafkaSource:
             self._report(f"{_shown(place)} can't go on yet: {str(failed) or 'no answer in time'}")
             return
         if error.offset < beginning:
-            lost = f"{beginning - error.offset} offsets were deleted before they were read"
-            start = Start(beginning, Why.RETENTION, "alert", f"{lost}; read on from {beginning}")
+            lost = beginning - error.offset
+            text = f"{lost} offsets were deleted before they were read; read on from {beginning}"
+            start = Start(beginning, Why.RETENTION, "alert", text, lost)
         else:
             text = f"offset {error.offset} is past the end {end}; read from {beginning}"
             start = Start(beginning, Why.OUT_OF_RANGE, "alert", text)
@@ -330,6 +332,8 @@ class KafkaSource:
 
     def _announce(self, place: TopicPartition, start: Start) -> None:
         self.counts[start.why] += 1
+        if start.lost:
+            self._listener.lost(start.lost)
         if start.severity == "alert":
             log.error("source %s: %s: %s", self._name, _shown(place), start.text)
         elif start.severity == "notice":

@@ -54,6 +54,9 @@ class Families:
         self.commits = counter("commits_total", "Offset commits that succeeded.")
         self.commit_failures = counter("commit_failures_total", "Offset commits that failed.")
         self.rebalances = counter("rebalances_total", "Partitions taken away.")
+        self.offsets_lost = counter(
+            "offsets_lost_total", "Offsets that Kafka deleted before they were read."
+        )
 
         self.route_matched = counter("route_matched_total", "Events a route matched.", "route")
         self.expression_errors = counter(

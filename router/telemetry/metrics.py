@@ -160,6 +160,9 @@ class Metrics:
     def commit_failed(self) -> None:
         self.families.commit_failures.inc()
 
+    def lost(self, offsets: int) -> None:
+        self.families.offsets_lost.inc(offsets)
+
     def revoked(self, partitions: int) -> None:
         self.families.rebalances.inc(partitions)
 

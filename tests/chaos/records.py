@@ -61,6 +61,7 @@ async def overtaken(site: Site) -> Report:
         (running,) = await t.replicas("one")
         told = await running.says(r"\d+ offsets from \d+ on were deleted by Kafka", 30)
         assert f"{first} offsets" in told
+        assert await running.total("router_offsets_lost_total") == first
         await t.drained()
         return nothing_twice(await t.end())
 

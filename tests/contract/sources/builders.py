@@ -24,6 +24,7 @@ class Hearing:
     def __init__(self) -> None:
         self.heard: list[tuple[str, tuple[TopicPartition, ...]]] = []
         self.owned: set[TopicPartition] = set()
+        self.offsets_lost = 0
         self.on_revoke: Callable[[Sequence[TopicPartition]], Awaitable[None]] | None = None
 
     async def assigned(self, places: Sequence[TopicPartition]) -> None:
@@ -35,6 +36,9 @@ class Hearing:
         if self.on_revoke:
             await self.on_revoke(places)
         self.owned -= set(places)
+
+    def lost(self, offsets: int) -> None:
+        self.offsets_lost += offsets
 
 
 def a_ledger(uuid: str | None = None) -> MemoryLedger:

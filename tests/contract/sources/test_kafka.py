@@ -379,6 +379,7 @@ async def test_retention_that_overtakes_reading_alerts_and_goes_on(broker: Broke
         assert [r.value for r in await read_some(source, 2)] == [b"7", b"8"]
         assert source.position(place) == 9
     assert source.counts["retention"] == 1
+    assert hearing.offsets_lost == 2
     assert [what for what, _ in hearing.heard] == ["assigned", "revoked", "assigned"]
 
 
