@@ -130,4 +130,5 @@ def _render_all(project: Project) -> Iterator[Problem]:
     for template in project.templates.values():
         yield from check_template(template, general_brand(tenants))
         for tenant, own in template.tenants.items():
-            yield from check_template(own, tenants.brand_of(tenant), tenant)
+            if tenant in tenants.named:
+                yield from check_template(own, tenants.brand_of(tenant), tenant)

@@ -208,7 +208,9 @@ class _Load:
         removed = read_removed(
             document, facts | tenants.facts, sections.names("sinks"), self.problems
         )
-        templates = read_templates(document, self.files, self.problems, self.memo, tenants.tenants)
+        templates = read_templates(
+            document, self.files, self.problems, self.memo, tenants.tenants, tenants.names
+        )
         linker = RouteLinker(
             Sinks(facts, sections.names("sinks")),
             templates.templates,

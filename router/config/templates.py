@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path
@@ -73,12 +74,17 @@ def read_templates(
     problems: Problems,
     memo: TemplateMemo,
     tenants: Tenants = NO_TENANTS,
+    names_of_tenants: Collection[str] = (),
 ) -> TemplateSet:
-    """Every template below the folder that ``templates:`` names."""
+    """Every template below the folder that ``templates:`` names.
+
+    Args:
+        names_of_tenants: Of all that may have their own, also where this environment has them not.
+    """
     folder = _folder(document, files, problems)
     if folder is None:
         return TemplateSet(Templates({}, ()))
-    frames = _read_frames(folder / FRAMES, files, tenants, problems)
+    frames = _read_frames(folder / FRAMES, files, names_of_tenants, problems)
     before = len(problems.found)
     loaded: dict[str, Template] = {}
     names: list[str] = []
@@ -89,7 +95,7 @@ def read_templates(
         described = contents.get("template.yaml")
         if described is not None:
             found.places[path.name] = Position(described.source, 1, 1)
-        check_folders(contents, tenants, problems)
+        check_folders(contents, names_of_tenants, problems)
         template = memo.load(path, contents, frames, problems)
         if template is not None:
             check_brand(template, tenants, problems)
@@ -114,13 +120,13 @@ def _folder(document: Node, files: Files, problems: Problems) -> Path | None:
 
 
 def _read_frames(
-    folder: Path, files: Files, tenants: Tenants, problems: Problems
+    folder: Path, files: Files, names_of_tenants: Collection[str], problems: Problems
 ) -> dict[str, Frame]:
     frames: dict[str, Frame] = {}
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in (path for path in paths if _is_template(path)):
         contents = _read_folder(path, files)
-        check_folders(contents, tenants, problems)
+        check_folders(contents, names_of_tenants, problems)
         frames[path.name] = load_frame(path.name, contents, problems)
     return frames
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from router.planning import Tenants
@@ -13,18 +13,18 @@ _MOST_NAMED = 5
 
 
 def check_folders(
-    contents: Mapping[str, TemplateFile], tenants: Tenants, problems: Problems
+    contents: Mapping[str, TemplateFile], known: Collection[str], problems: Problems
 ) -> None:
     """Every ``@tenant`` folder is one of a tenant."""
     told: set[str] = set()
     for path, file in contents.items():
         folder, slash, _ = path.partition("/")
         tenant = folder.removeprefix("@")
-        if not slash or tenant == folder or tenant in told or tenant in tenants.named:
+        if not slash or tenant == folder or tenant in told or tenant in known:
             continue
         told.add(tenant)
-        hint = did_you_mean(tenant, list(tenants.named), "Tenants")
-        if tenants.by is None and not tenants.named:
+        hint = did_you_mean(tenant, list(known), "Tenants")
+        if not known:
             hint = " No tenants are configured"
         problems.error("T107", f'there is no tenant "{tenant}".{hint}', file.start)
 

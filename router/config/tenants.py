@@ -58,6 +58,8 @@ class TenantSet:
     """Everybody the project sends for.
 
     Attributes:
+        names: Of all that have a file: those with mistakes, and those that the environment leaves
+            out, included.
         sinks, facts: Of the tenants' own sinks, by name.
         nodes: How the tenants' own sinks are written, with what they share; broken ones too.
         places: Where each tenant and each own sink is written.
@@ -66,6 +68,7 @@ class TenantSet:
     """
 
     tenants: Tenants = NO_TENANTS
+    names: set[str] = field(default_factory=set[str])
     sinks: dict[str, SinkConfig] = field(default_factory=dict[str, SinkConfig])
     facts: dict[str, SinkFacts] = field(default_factory=dict[str, SinkFacts])
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
@@ -171,6 +174,7 @@ class _Reader:
 
     def _file(self, path: Path, at: Position) -> None:
         name = path.stem
+        self.found.names.add(name)
         change = self.overlaid.entries.get(name) if self.overlaid else None
         if change is not None and change.node.value is None:
             return

@@ -132,3 +132,12 @@ def test_a_frame_s_mistake_is_told_once_for_all_that_stand_in_it(tmp_path: Path)
 
     assert ran.err.count('unknown name "nam"') == 1
     assert [name for name in "abc" if f'of template "{name}"' in ran.err] == ["a", "b", "c"]
+
+
+def test_a_tenant_that_an_environment_leaves_out_may_keep_its_templates(tmp_path: Path) -> None:
+    overlay = {"config/env/dev.yaml": "tenants: {named: {acme: null}}\n"}
+    own = {"templates/note/@acme/email.txt": "{{ brand.phone }} {{ total }}"}
+    files = {"config/tenants/acme.yaml": "brand: {phone: '1'}\n"}
+    ran = run("check", "-c", project(tmp_path, **(overlay | own | files)))
+
+    assert (ran.code, ran.err) == (0, "")
