@@ -15,6 +15,7 @@ from router.messages import Reason
 from router.planning.fan_out import GONE
 from router.planning.keys import delivery_key
 from router.planning.model import Cause, Delivery, Member, Route
+from router.planning.plan import UNREACHABLE
 from router.planning.policies import OPTED_OUT, Bypass, Mode, Rollout, RoutePolicy, Throttle
 from router.planning.silences import Silence, silence_over
 from router.problems import Position
@@ -234,7 +235,14 @@ def _can_be_sent(subject: Subject) -> bool:
     if isinstance(subject, Member) or subject.barred is None:
         return True
     causes = _STARTING.get(subject.barred, frozenset())
-    return any(f.step.causes & causes and _can_be_sent(f) for f in subject.fallbacks)
+    return any(f.step.causes & causes and _may_follow(f) for f in subject.fallbacks)
+
+
+def _may_follow(fallback: Delivery) -> bool:
+    """It can be sent, or what stands in for it in turn, as it has no address."""
+    if fallback.barred != UNREACHABLE:
+        return _can_be_sent(fallback)
+    return any(Cause.UNREACHABLE in f.step.causes and _may_follow(f) for f in fallback.fallbacks)
 
 
 _STARTING: Final = {

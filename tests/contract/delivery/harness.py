@@ -25,6 +25,8 @@ from tests.contract.delivery.stores import Outage, Store
 
 DECODE = DecodeConfig()
 LIMITS = Limits(Window(5000, 32 * 1024**2, 128 * 1024**2), drain_s=2.0, commit_every_s=0.02)
+PATIENCE_S = 60.0
+"""What is awaited comes at once; on a machine that is busy, at once takes longer."""
 QUICK_RETRY = {"first": "20ms", "cap": "50ms", "give_up": "1h"}
 
 
@@ -173,12 +175,12 @@ class Running:
     tasks: Any
     rules: Ruleset
 
-    async def until(self, condition: Callable[[], Any], deadline_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], Any], deadline_s: float = PATIENCE_S) -> None:
         with anyio.fail_after(deadline_s):
             while not condition():  # noqa: ASYNC110
                 await anyio.sleep(0.005)
 
-    async def settled(self, deadline_s: float = 10.0) -> None:
+    async def settled(self, deadline_s: float = PATIENCE_S) -> None:
         """Until every record is read, settled and committed, and nothing is under way.
 
         Without a durable ledger what is scheduled is not committed.
@@ -202,7 +204,7 @@ class Running:
         is_committed = all(log.committed.get(place, 0) == end for place, end in ends.items())
         return self.intake.is_idle and is_committed
 
-    async def rested(self, deadline_s: float = 10.0) -> None:
+    async def rested(self, deadline_s: float = PATIENCE_S) -> None:
         """Until all is settled, and nothing that the lanes could take is due."""
         with anyio.fail_after(deadline_s):
             while not await self._rests():
@@ -230,7 +232,7 @@ class Running:
             lane.nudge()
         await self.rested()
 
-    async def ended(self, deadline_s: float = 10.0) -> Stats:
+    async def ended(self, deadline_s: float = PATIENCE_S) -> Stats:
         """Until nothing is open in the ledger either."""
         with anyio.fail_after(deadline_s):
             while True:
@@ -341,7 +343,7 @@ async def running(
             if checks and not dies:
                 await run.balanced()
             if not dies:
-                with anyio.fail_after(10):
+                with anyio.fail_after(PATIENCE_S):
                     intake.stop()
                     await ended.wait()
                     await worker.finish()

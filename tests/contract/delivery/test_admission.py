@@ -18,6 +18,7 @@ from router.planning.policies import (
     RoutePolicy,
     Throttle,
 )
+from router.recipients import Device
 from tests.contract.delivery.harness import World, running, sinks
 from tests.unit.planning.builders import broken, path, person, request_step, route, rules, step
 
@@ -110,6 +111,30 @@ async def test_fallbacks_are_free(world: World) -> None:
     )
     world.providers["push"].always = Rejected(Reason("invalid"))
     assert await outcome(world, chain, {}) == {"dead invalid": 1, "delivered": 1}
+
+
+async def test_whoever_is_reached_by_the_last_of_three_channels_is_throttled_too(
+    world: World,
+) -> None:
+    """The first address is dead, the second channel has none."""
+    chain = rules(
+        held(
+            step("push", channel=Channel.PUSH, address_kind="device"),
+            step("hook", address_kind="telegram", fallback_for="push"),
+            step("mail", fallback_for="hook"),
+            throttles=(ONE,),
+        )
+    )
+    devices = (Device("d1", "token", "ios"),)
+    world.people.known["u-1"] = person("u-1", telegram=None, devices=devices)
+    world.providers["push"].always = Rejected(Reason("gone"), recipient_gone=True)
+    async with running(world, chain, SINKS) as run:
+        for _ in range(2):
+            world.publish({"user": "u-1"})
+            await run.ended()
+        found = await run.states()
+    assert found["delivered"] == found["suppressed throttled"] == 1
+    assert len(world.providers["mail"].sent) == 1
 
 
 async def test_a_shadow_is_rendered_and_not_sent(world: World) -> None:
