@@ -11,7 +11,6 @@ from router.authoring.rehearsal_report import digest_to_dict, event_to_dict, rou
 from router.config import Project
 from router.events import Event
 from router.planning import Route
-from router.planning.policies import Mode
 from router.routing import Trace, actual_text, explain
 
 
@@ -25,8 +24,7 @@ class Explained:
     @property
     def is_matched(self) -> bool:
         """The route fires: its condition holds and it is switched on."""
-        is_on = self.route.enabled and self.route.policy.mode is not Mode.OFF
-        return self.trace.held and is_on
+        return self.trace.held and self.route.is_on
 
     def is_near(self, most: int) -> bool:
         """At most so many predicates away, while something of it holds."""
@@ -83,7 +81,7 @@ def explanation_to_dict(
                 "file": one.route.at.file,
                 "line": one.route.at.line,
                 "matched": one.is_matched,
-                "enabled": one.route.enabled,
+                "mode": str(one.route.policy.mode),
                 "away": one.trace.away,
                 "predicates": trace_to_dict(one.trace),
                 "deliveries": found["deliveries"] if found else [],

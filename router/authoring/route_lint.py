@@ -10,7 +10,6 @@ from typing import Any
 from router.authoring.conjunctions import contradiction
 from router.config import Project
 from router.planning import Cause, Route, Step
-from router.planning.policies import Mode
 from router.problems import Position, Problem, Severity
 from router.routing import Path
 from router.templating import Value
@@ -44,7 +43,7 @@ def lint_routes(project: Project) -> Iterator[Problem]:
 
 def routes_in_force(project: Project) -> list[Route]:
     """Those that match anything at all."""
-    return [r for r in project.routes.values() if r.enabled and r.policy.mode is not Mode.OFF]
+    return [r for r in project.routes.values() if r.is_on]
 
 
 def warning(

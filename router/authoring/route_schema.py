@@ -216,7 +216,6 @@ _ROUTE = mapping(
     {
         "description": text("What it is for."),
         "owner": _OWNER,
-        "enabled": {"type": "boolean", "default": True, "description": "False switches it off."},
         "match": {"$ref": "#/$defs/condition", "description": "Which events."},
         "recipient": mapping("The one who receives.", _PERSON, required=["id"]),
         "recipients": mapping("All who receive.", _PERSON | _LIST, required=["each", "id"]),

@@ -45,7 +45,7 @@ def lint_by_samples(project: Project) -> Iterator[Problem]:
     """What each route compares and each template reads, held against the samples."""
     events = sample_events(project)
     for route in project.routes.values():
-        if route.enabled:
+        if route.is_on:
             about = [event for event in events if _may_concern(route.match, event)]
             for predicate in _predicates(route.match):
                 yield from _compared(predicate, about)

@@ -148,8 +148,7 @@ def _headline(one: Explained) -> str:
     if one.is_matched:
         verdict = click.style("matches", fg="green", bold=True)
     elif one.trace.held:
-        how = "enabled: false" if not one.route.enabled else "mode: off"
-        verdict = click.style(f"is switched off ({how})", fg="yellow", bold=True)
+        verdict = click.style("is switched off (mode: off)", fg="yellow", bold=True)
     else:
         verdict = click.style(f"{_predicates(one.trace.away)} away", fg="yellow", bold=True)
     return f"{name}  {verdict}  {dim(f'{at.file}:{at.line}')}"

@@ -49,7 +49,6 @@ ROUTES_FILE_KEYS = ("routes", "defaults")
 ROUTE_KEYS = (
     "description",
     "owner",
-    "enabled",
     "match",
     "recipient",
     "recipients",
@@ -196,7 +195,6 @@ class RouteLinker:
             category=layer.category,
             selection=selection if is_personal else None,
             on_unknown=layer.on_unknown or "dead_letter",
-            enabled=fields.boolean("enabled", True),
             policy=policy,
             digest=self._digest(node, levels, category, steps),
         )

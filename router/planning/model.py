@@ -14,6 +14,7 @@ from router.planning.policies import (
     FREE,
     Bypass,
     CancelOn,
+    Mode,
     QuietHours,
     RoutePolicy,
     StepPolicy,
@@ -267,13 +268,17 @@ class Route:
     category: str | None = None
     selection: Selection | None = None
     on_unknown: OnUnknown = "dead_letter"
-    enabled: bool = True
     policy: RoutePolicy = FREE
     digest: str = ""
 
     @property
     def key_id(self) -> str:
         return self.was or self.id
+
+    @property
+    def is_on(self) -> bool:
+        """It matches events, if only to see what would be sent."""
+        return self.policy.mode is not Mode.OFF
 
 
 @dataclass(frozen=True, slots=True)

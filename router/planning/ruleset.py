@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from router.events import Event
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, step_hold
 from router.planning.model import Divert, Route
-from router.planning.policies import CancelOn, Mode
+from router.planning.policies import CancelOn
 from router.planning.removal import Removal
 from router.planning.tenants import NO_TENANTS, Tenants
 from router.routing import Condition, Matcher
@@ -76,11 +76,7 @@ class Ruleset:
         tenants: Tenants = NO_TENANTS,
         removed: Mapping[str, Removal] | None = None,
     ) -> Ruleset:
-        in_force = {
-            route.id: route
-            for route in routes
-            if route.enabled and route.policy.mode is not Mode.OFF
-        }
+        in_force = {route.id: route for route in routes if route.is_on}
         matcher = Matcher.build(_entries(in_force.values()))
         return cls(in_force, matcher, templates, divert, hash, tenants, removed or {})
 

@@ -277,6 +277,22 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "S410",
         "this secret can be read in the file; write !env NAME or !file PATH",
     ),
+    "a tenant's password that anybody can read": (
+        {
+            "router": replaced(
+                ROUTER,
+                (
+                    "sinks:",
+                    "tenants: {by: data.tenant, include: [tenants/*.yaml]}\n    sinks:\n"
+                    "      relay: {type: smtp, host: h.example, from: a@example.com, username: u,"
+                    " password: !env RELAY}",
+                ),
+            ),
+            "more": {"config/tenants/acme.yaml": "sinks: {relay: {password: in-the-file}}\n"},
+        },
+        "S410",
+        "this secret can be read in the file; write !env NAME or !file PATH",
+    ),
     "a variable as a shell writes it": (
         router(("path: ledger.db", "path: $LEDGER_PATH")),
         "S412",
@@ -411,7 +427,7 @@ QUIET: dict[str, dict[str, Any]] = {
     }
     | routes(("template: note", "template: note\n        with: {note: see data.total}")),
     "a route that is switched off": routes(
-        (MATCH, "enabled: false\n        match: {type: order.paid, data.total: {gt: 5, lt: 3}}")
+        (MATCH, "mode: off\n        match: {type: order.paid, data.total: {gt: 5, lt: 3}}")
     ),
     "diverted real mail": {
         "overlays": {

@@ -88,8 +88,7 @@ def test_marks_are_kept_as_long_as_something_can_wait() -> None:
 def test_routes_that_are_off_are_not_in_force() -> None:
     off = replace(route(id="off"), policy=RoutePolicy(mode=Mode.OFF, cancel_on=ended_by("paid")))
     shadow = replace(route(id="shadow"), policy=RoutePolicy(mode=Mode.SHADOW))
-    disabled = replace(route(id="disabled"), enabled=False)
-    rules = Ruleset.build([off, shadow, disabled], {})
+    rules = Ruleset.build([off, shadow], {})
 
     assert set(rules.routes) == {"shadow"}
     assert not rules.interest(event(type="paid")).marks
