@@ -8,7 +8,8 @@ from typing import Any
 
 import orjson
 
-from router.delivery.job import event_hash, pack_record, unpack_record
+from router.delivery.blobs import pack_record, unpack_record
+from router.delivery.job import event_hash
 from router.events import Record
 from router.ledger import Kind, Row, State
 from router.messages import Reason

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from router.delivery.blobs import pack_record, unpack_record
+from router.delivery.kept_events import KeptEvents, from_facts, kept_events, to_facts
 from router.delivery.offsets import Ticket
 from router.events import Event, Record
 from router.ledger import Kind, Row, State
@@ -39,6 +37,7 @@ class Job:
         route, step, sink: Names, for accounts, logs and dead letters.
         delivery, rules: What to render it from; None once it comes out of the schedule.
         message: Rendered; None until just before the claim.
+        kept: Of a digest's message that could not be rendered: what it tells of.
         record: The event's record, for a dead letter.
         identity: The event's identity.
         tenant: Whose it is; empty where no tenants are configured.
@@ -82,6 +81,7 @@ class Job:
     delivery: Delivery | None = None
     rules: Ruleset | None = None
     message: Message | None = None
+    kept: KeptEvents | None = None
     attempts: int = 0
     first_at: float | None = None
     epoch: int = 0
@@ -276,7 +276,13 @@ def pack(job: Job) -> bytes:
         "u": job.is_repeat,
         **_policy_facts(job),
     }
+    if job.message is None and (kept := _kept_events(job)):
+        head["k"] = to_facts(kept)
     return pack_record(head, job.record)
+
+
+def _kept_events(job: Job) -> KeptEvents | None:
+    return job.kept if job.delivery is None else kept_events(job.delivery.event)
 
 
 def _policy_facts(job: Job) -> dict[str, Any]:
@@ -320,6 +326,7 @@ def unpack(row: Row) -> Job:
         tenant=head.get("tn", ""),
         traceparent=head["tp"],
         message=message_from_dict(head["m"]) if head["m"] is not None else None,
+        kept=from_facts(head["k"]) if "k" in head else None,
         attempts=row.attempts,
         first_at=row.first_at,
         epoch=row.epoch,
@@ -338,42 +345,3 @@ def unpack(row: Row) -> Job:
         after=head.get("af"),
         is_unless=head.get("ul", False),
     )
-
-
-def pack_record(head: Mapping[str, Any], record: Record) -> bytes:
-    """JSON facts and a record, as bytes."""
-    head = {
-        **head,
-        "rec": [
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            None if record.key is None else _b64(record.key),
-            [[name, _b64(value)] for name, value in record.headers],
-            record.value is None,
-        ],
-    }
-    raw = orjson.dumps(head)
-    return len(raw).to_bytes(4, "big") + raw + (record.value or b"")
-
-
-def unpack_record(blob: bytes) -> tuple[dict[str, Any], Record]:
-    """What :func:`pack_record` was given."""
-    end = 4 + int.from_bytes(blob[:4], "big")
-    head = orjson.loads(blob[4:end])
-    topic, partition, offset, timestamp, key, headers, is_null = head.pop("rec")
-    record = Record(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        timestamp=timestamp,
-        key=None if key is None else base64.b64decode(key),
-        value=None if is_null else blob[end:],
-        headers=tuple((name, base64.b64decode(value)) for name, value in headers),
-    )
-    return head, record
-
-
-def _b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from router.events import DecodeConfig, Event, Poison, Record, decode
@@ -26,6 +26,15 @@ class Readings:
         decoding = self._by_source.get(source)
         event = decode(record, decoding) if decoding else None
         return event if isinstance(event, Event) else None
+
+    def all_together(self, records: Sequence[Record]) -> list[list[Event]]:
+        """Records as events, all read in one way, once for each way; those that can't be read so
+        are left out."""
+        ways = (
+            [event for event in (decode(r, way) for r in records) if isinstance(event, Event)]
+            for way in self._distinct
+        )
+        return [events for events in ways if events]
 
     def all_of(self, record: Record) -> list[Event]:
         """A record as an event, once for each way that sources read records."""

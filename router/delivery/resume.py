@@ -7,7 +7,7 @@ back nothing else.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from random import Random
@@ -26,6 +26,7 @@ from router.delivery.feedback import FEEDBACK
 from router.delivery.input_rows import INPUTS
 from router.delivery.inputs import Inputs
 from router.delivery.job import Job, render_job
+from router.delivery.kept_events import digest_events
 from router.delivery.outbox import Outbox
 from router.delivery.queue import BULK_EVERY
 from router.delivery.readings import Readings
@@ -47,6 +48,7 @@ from router.planning import (
     Suppressed,
     UnknownTenant,
     barred,
+    draft_for,
     plan,
     select,
 )
@@ -292,7 +294,7 @@ class Resumer:
     async def _render_again(self, job: Job) -> Settlement | None:
         """Plans a delivery anew, under today's rules, and renders it; else what becomes of it."""
         rules = self._dispatcher.rules
-        for event in self._readings.all_of(job.record):
+        for event in self._events(job, rules):
             planned = await self._plan(job, event, rules)
             delivery = _find(planned, job.key)
             if delivery is not None and delivery.barred is not None:
@@ -306,15 +308,30 @@ class Resumer:
                 return Scheduled(self._clock.now() + _DIRECTORY_S, planned.why_waiting)
         return Dead(_NOT_PLANNED)
 
+    def _events(self, job: Job, rules: Ruleset) -> Iterable[Event]:
+        """The event that it is of, once for each way in which it can be read."""
+        if job.kept is None:
+            return self._readings.all_of(job.record)
+        route = rules.routes.get(job.route)
+        if route is None:
+            return ()
+        who = job.recipient
+        return digest_events(job.kept, job.identity, job.record, route, who, self._readings)
+
     async def _plan(self, job: Job, event: Event, rules: Ruleset) -> Planned:
         route, tenant = rules.routes.get(job.route), rules.tenants.of(event)
         if route is None or isinstance(tenant, UnknownTenant):
             return Planned()
+        is_digest = event.collected is not None
         drafts = [d for d in select(route, event).drafts if d.id == job.recipient]
+        if is_digest:
+            drafts = [draft_for(route, event, job.recipient)]
         people = [(tenant.name, draft.id) for draft in drafts]
         known = await self._dispatcher.profiles(people)
         profiles = [known[person] for person in people]
-        return plan(route, event, drafts, profiles, rules.divert, tenant=tenant)
+        return plan(
+            route, event, drafts, profiles, rules.divert, is_digest=is_digest, tenant=tenant
+        )
 
 
 def _find(planned: Planned, key: bytes) -> Delivery | None:

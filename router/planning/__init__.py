@@ -1,6 +1,6 @@
 """From matched events to deliveries, and from outcomes to settlements. Pure."""
 
-from router.planning.digest import MOST_SHOWN, Told, digest_event, is_of_digest
+from router.planning.digest import MOST_SHOWN, Told, digest_event, digest_key_of, is_of_digest
 from router.planning.fan_out import ENDPOINT, GONE, Gone, fan_out
 from router.planning.keys import delivery_key, derived_key, family_key, record_hash
 from router.planning.longest import SHORTEST_MEMORY, longest_hold, longest_quiet, step_hold
@@ -129,6 +129,7 @@ __all__ = [
     "delivery_key",
     "derived_key",
     "digest_event",
+    "digest_key_of",
     "draft_for",
     "event_payload",
     "family_key",

@@ -27,7 +27,9 @@ class Told:
     item: Any = None
 
 
-def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
+def digest_event(
+    key: bytes, members: Sequence[Told], count: int | None = None
+) -> tuple[Event, Any]:
     """The event that stands for a digest, and its item: the newest one, as the digest's own.
 
     Of events of one time the later record is the newer one.
@@ -38,11 +40,12 @@ def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
     Args:
         key: 16 bytes, of the digest.
         members: At least one, in any order.
+        count: How many there were, where not all are there any more.
     """
     told = sorted(members, key=_age)
     newest = told[-1]
     shown = tuple((member.event, member.item) for member in told[:MOST_SHOWN])
-    collected = Collected(len(told), shown)
+    collected = Collected(len(told) if count is None else count, shown)
     event = replace(newest.event, identity=_IDENTITY + key.hex(), collected=collected)
     return event, newest.item
 
@@ -50,6 +53,11 @@ def digest_event(key: bytes, members: Sequence[Told]) -> tuple[Event, Any]:
 def is_of_digest(identity: str) -> bool:
     """Whether an event's identity is that of a digest."""
     return identity.startswith(_IDENTITY)
+
+
+def digest_key_of(identity: str) -> bytes:
+    """The key of the digest that an event of this identity stands for."""
+    return bytes.fromhex(identity.removeprefix(_IDENTITY))
 
 
 def _age(member: Told) -> tuple[float, TopicPartition, int, bytes]:

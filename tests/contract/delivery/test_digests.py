@@ -14,7 +14,7 @@ import pytest
 from router.events import TopicPartition, wrap_replay
 from router.ledger import Kind, State
 from router.messages import Delivered, Parcel, Reason, Rejected, Request
-from router.planning import RequestContent, Route, Ruleset, Step
+from router.planning import MOST_SHOWN, RequestContent, Route, Ruleset, Step
 from router.planning.policies import Bypass, CancelOn, Dedupe, Digest, RoutePolicy, Same, Throttle
 from router.planning.silences import Silence, compile_silence
 from tests.contract.delivery.harness import QuickClock, World, running, sinks
@@ -363,6 +363,35 @@ async def test_a_digest_that_can_not_be_rendered_is_dead(world: World) -> None:
         await run.ended()
         assert await run.states() == {"dead render_failed": 1, "suppressed digested": 2}
     assert world.letters.reasons == ["render_failed"]
+
+
+@pytest.mark.parametrize("count", [3, MOST_SHOWN + 5])
+async def test_a_digest_that_could_not_be_rendered_is_told_of_by_a_replay(
+    durable: World, count: int
+) -> None:
+    """Its events are in nobody else's hands any more; the template is mended meanwhile."""
+    durable.publish(*events(*range(1, count + 1)))
+    replays = TopicPartition("replay", 0)
+    full = Digest(HOUR, most=count)
+    mend, bad = rules(collecting(full)), rules(collecting(full, step(content=broken())))
+    async with running(durable, bad, SINKS, places=(ORDERS, replays)) as run:
+        await run.until(lambda: durable.letters.published)
+        await run.ended()
+        (letter,) = durable.letters.published
+        assert letter.reason.code == "render_failed"
+        await run.apply(mend, SINKS)
+        durable.revivals = 1
+        _, raw, headers = wrap_replay(letter.record, (), letter.delivery_key, 1)
+        assert raw is not None
+        durable.log.publish(raw, place=replays, timestamp=durable.clock.now(), headers=headers)
+        await run.until(lambda: durable.providers["mail"].accepted)
+        await run.ended()
+        assert await run.states() == {"delivered": 1, "suppressed digested": count}
+    (parcel,) = durable.providers["mail"].sent
+    assert isinstance(parcel.message, Request)
+    body = orjson.loads(parcel.message.body or b"")
+    assert body["count"] == count
+    assert [data["n"] for data in body["n"]] == list(range(1, min(count, MOST_SHOWN) + 1))
 
 
 async def test_a_fallback_tells_of_the_digest_too(world: World) -> None:
