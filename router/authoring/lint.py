@@ -10,7 +10,6 @@ from router.authoring.sample_lint import lint_by_samples
 from router.authoring.section_lint import lint_sections
 from router.config import Loaded
 from router.config.redaction import redact
-from router.config.sections import secrets_of
 from router.problems import Problem, sort_problems
 
 
@@ -34,5 +33,4 @@ def lint(loaded: Loaded, *, is_run: bool = True) -> list[Problem]:
         *lint_conflicts(project),
         *lint_sections(loaded, project, is_run=is_run),
     ]
-    document = loaded.document
-    return redact(sort_problems(found), list(secrets_of(document, document)) if document else ())
+    return redact(sort_problems(found), loaded.secrets)

@@ -11,7 +11,7 @@ from router.authoring.route_lint import warning
 from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
 from router.config.models import scalars
-from router.config.sections import secrets_of
+from router.config.scalars import Raw
 from router.directories.file import FileDirectoryConfig, PeopleError, read_people
 from router.planning import Divert, Step, TemplateContent
 from router.problems import Position, Problem
@@ -183,11 +183,8 @@ def _admin(loaded: Loaded, project: Project) -> Iterator[Problem]:
 
 def _open_secrets(loaded: Loaded) -> Iterator[Problem]:
     """Secrets that whoever may read the files can read."""
-    document = loaded.document
-    if document is None:
-        return
-    for node in secrets_of(document, document):
-        if isinstance(node.value, str):
+    for node in loaded.secrets:
+        if isinstance(node.value, str) and not isinstance(node.value, Raw):
             message = "this secret can be read in the file; write !env NAME or !file PATH"
             yield warning("S410", message, node.at)
 

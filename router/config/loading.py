@@ -47,6 +47,7 @@ class Loaded:
         places: Where each part is written: ``sinks.mail``, ``routes.NAME``,
             ``routes.NAME.STEP``, ``categories.NAME``, ``ledger`` …
         document: The router file with its overlay and all values in place.
+        secrets: What stands in secret fields, as it is written, of tenants' files too.
         own_sinks: Each tenant's own sinks as they are written, by name, with what they share.
     """
 
@@ -54,6 +55,7 @@ class Loaded:
     problems: tuple[Problem, ...]
     places: Mapping[str, Position] = field(default_factory=dict[str, Position])
     document: Node | None = None
+    secrets: tuple[Node, ...] = field(default=(), repr=False)
     own_sinks: Mapping[str, Node] = field(default_factory=dict[str, Node])
 
 
@@ -142,7 +144,7 @@ class _Load:
     ) -> Loaded:
         found = tuple(redact(sort_problems(self.problems.found), self.secrets))
         usable = None if self.problems.has_errors else project
-        return Loaded(usable, found, places, document, self.own_sinks)
+        return Loaded(usable, found, places, document, tuple(self.secrets), self.own_sinks)
 
     def _document(self, base: Document) -> Node | None:
         """The router file with its overlay, variables in place."""
