@@ -204,7 +204,7 @@ class Daemon:
         self._tasks = tasks
         spare_what_lives()
         log.info(
-            "started: %d routes, %d sinks, %d sources, ledger %s",
+            "started; routes: %d, sinks: %d, sources: %d, ledger: %s",
             len(project.routes),
             len(project.sinks),
             len(project.sources),
