@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router.authoring.lint import lint
 from router.authoring.rehearsal import Verdict
 from router.clock import SystemClock
 from router.config import Loaded, Project, load_project
@@ -162,6 +164,15 @@ def test_a_thousand_tenants_load_in_seconds(tmp_path: Path) -> None:
     assert lay.project is not None
     assert again.project is not None
     assert len(again.project.sinks) == 1003
+
+
+def test_what_holds_for_all_is_found_once(tmp_path: Path) -> None:
+    many = {f"t{n}": ACME for n in range(5)}
+    found = loaded(tmp_path, many)
+    assert found.project is not None
+    codes = Counter(p.code for p in lint(found, is_run=True))
+    assert codes["S407"] == len({"mail", "bot"})
+    assert codes["S401"] == len({"fcm", "phones"})
 
 
 # Sending -----------------------------------------------------------------------------------------
