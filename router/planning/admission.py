@@ -156,7 +156,10 @@ def screen(subject: Subject, silences: Sequence[Silence], now: float) -> Refused
         return Refused(SHADOW, route.at)
     if policy.rollout is not None and not is_drawn(policy.rollout, subject):
         return Refused(ROLLOUT, policy.rollout.at or route.at)
-    if silences and (silence := silence_over(silences, subject, now)):
+    # What has no address is not sent anyway; its stand-ins are subjects of their own, and found
+    # again by its end.
+    has_address = isinstance(subject, Member) or subject.barred != UNREACHABLE
+    if silences and has_address and (silence := silence_over(silences, subject, now)):
         return Refused(silence.reason)
     return None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import pytest
 
 from router.delivery.silences import ended, fact_of
@@ -155,6 +156,23 @@ async def test_one_person_may_be_left_alone(world: World) -> None:
         world.orders(2)
         await run.ended()
         assert await run.states() == {"suppressed silenced": 1, "delivered": 1}
+
+
+async def test_a_stand_in_for_the_unreachable_on_a_silenced_channel_survives_a_kill(
+    durable: World,
+) -> None:
+    chain = route(step("push", address_kind="telegram"), step("mail", fallback_for="push"))
+    durable.people.known["u-0"] = person("u-0", telegram=None)
+    durable.providers["mail"].hangs = anyio.Event()
+    both = sinks("mail", "push")
+    async with running(durable, rules(chain), both, dies=True) as run:
+        await run.worker.silences.add(silence(durable, sink="push"))
+        durable.orders(1)
+        await run.until(lambda: durable.providers["mail"].sent)
+    durable.providers["mail"].hangs = None
+    async with running(durable, rules(chain), both) as run:
+        await run.ended()
+        assert await run.states() == {"suppressed unreachable": 1, "delivered": 1}
 
 
 async def test_members_of_digests_are_silenced_too(world: World) -> None:
