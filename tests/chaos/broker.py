@@ -13,7 +13,8 @@ from router.sandbox.process import free_port
 from tests.brokers import apache_kafka
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import KEEPS, Scenario
-from tests.chaos.trial import Report, Site, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import trial
 from tests.system.processes import eventually
 
 _SINK = {"concurrency": 2}

@@ -9,7 +9,8 @@ from typing import Any
 from router.ledger import State
 from router.sandbox import Fault, Received, Sandbox, answer
 from tests.chaos.scenario import Run, Scenario
-from tests.chaos.trial import Report, Site, Trial, order_of, trial
+from tests.chaos.site import Report, Site, order_of
+from tests.chaos.trial import Trial, trial
 from tests.system.processes import Daemon, eventually
 from tests.system.projects import api_sink, order_route
 

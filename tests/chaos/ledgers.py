@@ -23,7 +23,8 @@ from router.sandbox import ANY_TARGET, Fault
 from router.sandbox.process import free_port
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import SHARED, Scenario
-from tests.chaos.trial import Report, Site, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import trial
 from tests.servers import PASSWORD, USER, Server, postgres, redis
 from tests.system.processes import Daemon, eventually
 

@@ -15,7 +15,8 @@ from router.sandbox import ANY_TARGET, Fault
 from tests.chaos.ledgers import OwnServer, nothing_twice, own_server, say_so
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import NOTES, SHARED, Run, Scenario
-from tests.chaos.trial import Report, Site, Trial, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import Trial, trial
 from tests.servers import PASSWORD, USER, postgres_standby
 from tests.system.processes import run_to_its_end
 from tests.system.projects import Project

@@ -13,7 +13,8 @@ import orjson
 from router.sandbox import Sandbox
 from tests.chaos.ledgers import nothing_twice
 from tests.chaos.scenario import NOTES, Scenario
-from tests.chaos.trial import Report, Site, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import trial
 from tests.system.processes import Daemon, eventually
 from tests.system.projects import write_template
 from tests.system.topics import order

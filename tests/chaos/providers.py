@@ -14,7 +14,8 @@ from router.ledger import State
 from router.sandbox import ANY_TARGET, Fault, Received, Sandbox, answer, bad_gateway, lost_answer
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import Run, Scenario
-from tests.chaos.trial import Report, Site, Trial, order_of, trial
+from tests.chaos.site import Report, Site, order_of
+from tests.chaos.trial import Trial, trial
 from tests.system.processes import Daemon, eventually
 from tests.system.projects import Env, File, api_sink, write_template
 from tests.system.topics import order

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from tests.brokers import apache_kafka, create_topic
 from tests.chaos.ledgers import nothing_twice
 from tests.chaos.scenario import KEEPS, NOTES, Scenario
-from tests.chaos.trial import Report, Site, Trial, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import Trial, trial
 from tests.system.processes import eventually
 
 

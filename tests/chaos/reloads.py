@@ -10,7 +10,8 @@ import orjson
 from router.ledger import State
 from router.sandbox import Fault, Sandbox, answer
 from tests.chaos.scenario import Scenario
-from tests.chaos.trial import Report, Site, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import trial
 from tests.system.processes import Daemon, eventually
 from tests.system.projects import api_sink, order_route
 

@@ -11,7 +11,8 @@ from router.ledger import State
 from router.sandbox import ANY_TARGET, Fault, answer
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import EVICTS, SHARED, Scenario
-from tests.chaos.trial import Report, Site, Trial, trial
+from tests.chaos.site import Report, Site
+from tests.chaos.trial import Trial, trial
 from tests.system.processes import Daemon, eventually
 from tests.system.projects import Project
 

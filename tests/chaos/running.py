@@ -14,7 +14,7 @@ import pytest
 
 from tests.brokers import Broker
 from tests.chaos.scenario import Scenario
-from tests.chaos.trial import Report, Site
+from tests.chaos.site import Report, Site
 from tests.servers import Server
 
 ServerOf: TypeAlias = Callable[[str], Awaitable[Server]]

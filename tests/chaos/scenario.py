@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from tests.chaos.trial import Report, Site
+from tests.chaos.site import Report, Site
 
 Run: TypeAlias = Callable[[Site], Awaitable[Report]]
 """Brings on the fault and gives the books; an expectation that is not met is an AssertionError."""

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -19,10 +18,11 @@ from aiokafka.errors import KafkaError
 
 from router.ledger import Kind, LedgerDown, Row, State
 from router.sandbox import Received, Sandbox, sandbox
-from tests.brokers import Broker, create_topic
-from tests.chaos.books import Books, balance, count_rows, read_rows
+from tests.brokers import create_topic
+from tests.chaos.books import balance, count_rows, read_rows
 from tests.chaos.pace import Pace
-from tests.servers import PASSWORD, Server, fresh_name
+from tests.chaos.site import Place, Report, Site, order_of
+from tests.servers import PASSWORD, fresh_name
 from tests.system.processes import Daemon, daemon, eventually, ready_or_ended
 from tests.system.projects import (
     Env,
@@ -38,49 +38,6 @@ from tests.system.topics import order
 _NAMESPACES = {"postgres": "schema_name", "redis": "prefix"}
 _REPEATS = "router_repeats_total"
 _BATCH = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What a run lends each scenario.
-
-    Attributes:
-        ledger: ``sqlite``, ``postgres`` or ``redis``.
-        server: The ledger's, for the shared ones.
-        is_long: More events, longer faults.
-        patience_s: How long anything may take before it counts as never.
-    """
-
-    broker: Broker
-    ledger: str
-    server: Server | None
-    folder: Path
-    is_long: bool = False
-    patience_s: float = 120.0
-
-    @property
-    def session_s(self) -> float:
-        """How long a member may be silent: as short as the broker allows."""
-        return 6.0 if self.broker.kind == "noida" else 3.0
-
-    def size(self, few: int) -> int:
-        """That many events, or ten times as many."""
-        return few * 10 if self.is_long else few
-
-    def seconds(self, short: float) -> float:
-        """That long, or three times as long."""
-        return short * 3 if self.is_long else short
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record lies."""
-
-    place: TopicPartition
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.place.topic}/{self.place.partition}/{self.offset}"
 
 
 @dataclass(slots=True)
@@ -365,29 +322,6 @@ class Trial:
                 scrape = await running.scrape()
                 if _REPEATS.removesuffix("_total") in scrape.families:
                     self._counted[running.process.pid] = scrape.total(_REPEATS)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a scenario found.
-
-    Attributes:
-        events: How many were published.
-        recovery_s: From the end of the fault until nothing was open and all was committed.
-        details: What else is worth telling, by name.
-    """
-
-    events: int
-    books: Books
-    recovery_s: float | None
-    details: Mapping[str, str]
-
-
-def order_of(entry: Received) -> str:
-    """The id of the order that an effect is about."""
-    found = re.search(r"\bo-\d+\b", entry.recipient) or re.search(r"\bo-\d+\b", entry.text)
-    return found[0] if found else ""
 
 
 @asynccontextmanager
