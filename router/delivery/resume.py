@@ -163,21 +163,21 @@ class Resumer:
                 try:
                     if sinks := wanted():
                         asked = self._clock.monotonic()
-                        rows = await self._take(sinks)
+                        rows = await self._take(sinks, by_rank=are_lanes)
                         if rows:
                             await work(rows, asked)
                         pause = await self._pause(sinks, rows)
                 except LedgerDown:
                     pause = 2 * _LOOK_S
-            lacks_room = are_lanes and len(sinks) < len(self._dispatcher.lanes)
+            lacks_room = are_lanes and not self._dispatcher.lanes.keys() <= sinks.keys()
             with anyio.move_on_after(pause):
                 await (wrote if lacks_room else changed).wait()
 
-    async def _take(self, sinks: Mapping[str, int]) -> Sequence[Row]:
+    async def _take(self, sinks: Mapping[str, int], *, by_rank: bool) -> Sequence[Row]:
         """What is due, urgent rows first; where there are none, bulk ones have a few places now
         and then, so that they are slow and not stuck."""
-        self._takes = (self._takes + 1) % BULK_EVERY
-        if self._takes == 0:
+        self._takes += by_rank
+        if by_rank and self._takes % BULK_EVERY == 0:
             few = {sink: max(1, count // BULK_EVERY) for sink, count in sinks.items()}
             ranks = [Rank.URGENT, Rank.BULK]
             if rows := await self._ledger.due(few, self._lease, ranks=ranks):

@@ -43,6 +43,7 @@ async def test_what_waited_is_sent_once_by_the_other_sink_in_its_order(durable: 
         await run.until(lambda: len(new.accepted) == 40)
         dues = [waited.pop(key) for key in new.accepted[sent:]]
         assert dues == sorted(dues)
+        await run.ended()
         assert await run.states() == {"delivered": 40}
         assert {row.sink for row in await run.rows()} == {"new"}
         assert run.worker.lanes.keys() == {"new"}

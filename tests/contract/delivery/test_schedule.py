@@ -136,7 +136,8 @@ async def test_what_is_urgent_goes_first_when_a_sink_opens(world: World) -> None
         await run.until(lambda: len(hook.accepted) == 30)
         found = await kinds_accepted(run, hook)
         assert found[:10] == ["urgent"] * 10
-        assert found[-6:] == ["bulk"] * 6
+        assert found.index("bulk") > found.index("normal")
+        assert found[-4:] == ["bulk"] * 4
 
 
 async def test_bulk_is_slow_and_not_stuck_behind_a_backlog(world: World) -> None:
@@ -145,14 +146,13 @@ async def test_bulk_is_slow_and_not_stuck_behind_a_backlog(world: World) -> None
     hook.always = Retry(BUSY, after=3600, scope=Scope.SINK)
     async with running(world, RANKED, sinks("hook", concurrency=1)) as run:
         world.orders(5, type="bulk")
-        world.orders(300, type="normal")
+        world.orders(120, type="normal")
         await run.rested()
         hook.always = Delivered()
         await run.later(2 * 3600)
-        await run.until(lambda: len(hook.accepted) == 305)
+        await run.until(lambda: len(hook.accepted) == 125)
         places = [n for n, t in enumerate(await kinds_accepted(run, hook)) if t == "bulk"]
-        assert places[0] > 5
-        assert places[-1] < 150
+        assert 16 < places[-1] - places[0] < 100
 
 
 # After an outage -------------------------------------------------------------------------------
@@ -178,6 +178,8 @@ async def test_a_sink_that_works_again_is_given_little_at_first(
         hook.always, hook.most_at_once, hook.hangs = Delivered(), 0, anyio.Event()
         failed = len(hook.sent)
         clock.advance(2 * 3600)
+        run.worker.lanes["hook"].nudge()
+        run.worker.settler.changed.give()
         started = anyio.current_time()
         await run.until(lambda: len(hook.sent) == failed + 1)
         await anyio.sleep(0.05)
