@@ -170,7 +170,10 @@ class _Remote:
             raise NotReached(f"{asked.full_url}: {_message(error)}") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise NotReached(f"the daemon can't be reached at {self._url}: {reason}") from None
+            why = getattr(reason, "strerror", None) or reason
+            hint = "start it, or name another's address with --admin"
+            message = f"the daemon can't be reached at {self._url}: {why}; {hint}"
+            raise NotReached(message) from None
 
 
 def _message(error: urllib.error.HTTPError) -> str:
