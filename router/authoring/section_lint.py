@@ -165,6 +165,10 @@ def _real_people(loaded: Loaded, project: Project) -> Iterator[Problem]:
     divert = project.divert or Divert({})
     for name, facts in project.sink_facts.items():
         is_diverted = divert.covers(facts.channel, facts.address_kind)
+        shared = project.sink_facts.get(name.partition("@")[0])
+        if shared is not None and shared is not facts and shared.is_real:
+            # What holds for all is told once, not for each tenant.
+            continue
         if facts.is_real and facts.channel.is_personal and not is_diverted:
             message = (
                 f'sink "{name}" writes to real people, and this environment is not production:'
