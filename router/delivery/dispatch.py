@@ -6,15 +6,12 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
-
-import anyio
+from typing import final
 
 from router.clock import Clock
 from router.delivery.admission import admit, try_shadows
-from router.delivery.books import book_once
 from router.delivery.cancelling import late
-from router.delivery.dead_letters import event_dead_letter_row
+from router.delivery.failures import Failures
 from router.delivery.fallbacks import unreachable_starts
 from router.delivery.gone import Address
 from router.delivery.input_rows import input_row
@@ -22,6 +19,7 @@ from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
 from router.delivery.members import Joining, Members
 from router.delivery.offsets import Ticket
+from router.delivery.profiles import Person, Profiles
 from router.delivery.removed import without_sink
 from router.delivery.settling import Settler
 from router.delivery.silences import Silences
@@ -29,7 +27,7 @@ from router.delivery.stages import Stage, reached
 from router.delivery.told import revive_told
 from router.events import Event, Replay
 from router.ledger import Fact, Row, Settle, State
-from router.messages import Reason, Target
+from router.messages import Target
 from router.planning import (
     GONE,
     UNREACHABLE,
@@ -37,7 +35,6 @@ from router.planning import (
     Dead,
     Delivery,
     Draft,
-    Failure,
     Member,
     Planned,
     Route,
@@ -45,21 +42,14 @@ from router.planning import (
     Suppressed,
     Tenant,
     barred,
-    derived_key,
     plan,
-    record_hash,
 )
 from router.planning.admission import SHADOW, Refused, is_free
 from router.planning.policies import OPTED_OUT, Mode, RoutePolicy
-from router.recipients import Directory, Found, Unavailable
-from router.telemetry import Metrics, log_bug
+from router.recipients import Directory, Found
+from router.telemetry import Metrics
 
 log = logging.getLogger("router.delivery")
-
-_LOOKUP_S = 30.0
-
-Person: TypeAlias = tuple[str, str]
-"""A tenant, and the id of somebody it knows: the same id of two tenants is two people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +99,8 @@ class Dispatcher:
     Attributes:
         lanes: By the sink's name.
         retiring: Lanes that were replaced and still send what they have claimed.
+        failures: Settles what can't be planned.
+        profiles: Of people, from the directory.
     """
 
     def __init__(
@@ -121,7 +113,7 @@ class Dispatcher:
         metrics: Metrics,
     ) -> None:
         self.rules = rules
-        self.directory = directory
+        self.profiles = Profiles(directory)
         self.settler = settler
         self.silences = silences
         self.lanes: dict[str, Lane] = {}
@@ -129,6 +121,7 @@ class Dispatcher:
         self.ledger = settler.ledger
         self._clock = clock
         self._metrics = metrics
+        self.failures = Failures(settler, clock, metrics)
         self._members = Members(settler, clock, metrics)
         self._counted: tuple[Ruleset, Counter[Hashable]] = (rules, Counter())
         settler.contested = self._claim_first
@@ -164,7 +157,7 @@ class Dispatcher:
         Raises:
             LedgerDown: nothing was put anywhere; plan again later.
         """
-        profiles = await self.profiles((w.tenant.name, d.id) for w in works for d in w.drafts)
+        profiles = await self.profiles.of((w.tenant.name, d.id) for w in works for d in w.drafts)
         outcomes = await self._plan_all(works, profiles)
         starting = [
             _Head(delivery, work)
@@ -218,36 +211,6 @@ class Dispatcher:
             if found <= gone:
                 return outcomes
             gone |= found
-
-    async def profiles(self, people: Iterable[Person]) -> dict[Person, Found]:
-        """The directory's answer for each, asked once for all of a tenant."""
-        of_tenant: dict[str, dict[str, None]] = defaultdict(dict)
-        for tenant, id in people:
-            of_tenant[tenant][id] = None
-        found: dict[Person, Found] = {}
-
-        async def ask(tenant: str, ids: list[str]) -> None:
-            answers = await self._ask(tenant, ids)
-            found.update(((tenant, id), answer) for id, answer in answers.items())
-
-        async with anyio.create_task_group() as tasks:
-            for tenant, ids in of_tenant.items():
-                tasks.start_soon(ask, tenant, list(ids))
-        return found
-
-    async def _ask(self, tenant: str, wanted: Sequence[str]) -> dict[str, Found]:
-        """A directory that fails in whatever way is unavailable."""
-        reason = Reason("directory_timeout", "no answer in time")
-        try:
-            with anyio.fail_after(_LOOKUP_S):
-                answers = await self.directory.lookup(wanted, tenant)
-                return dict(zip(wanted, answers, strict=True))
-        except TimeoutError:
-            log.warning("the directory gave no answer in %gs", _LOOKUP_S)
-        except Exception as error:
-            log_bug(log, "the directory has a bug", error)
-            reason = Reason("directory_bug", type(error).__name__)
-        return dict.fromkeys(wanted, Unavailable(reason))
 
     async def _look_up(self, heads: Sequence[_Head]) -> list[_Head]:
         rows = await self.ledger.lookup([head.delivery.key for head in heads])
@@ -361,9 +324,9 @@ class Dispatcher:
 
     def _settle_unplanned(self, work: Work, planned: Planned) -> None:
         event, ticket, replay, tenant = work.event, work.ticket, work.replay, work.tenant.name
-        self.fail_all(planned.failures, event, ticket, replay, tenant)
+        self.failures.fail_all(planned.failures, event, ticket, replay, tenant)
         for failure in planned.suppressed:
-            self.fail(failure, event, ticket, replay, tenant, state=State.SUPPRESSED)
+            self.failures.fail(failure, event, ticket, replay, tenant, state=State.SUPPRESSED)
         if planned.waiting and planned.why_waiting is not None and not work.is_resumed:
             row = input_row(
                 event,
@@ -377,75 +340,6 @@ class Dispatcher:
             )
             ticket.hold()
             self.settler.write(Settle(row), ticket)
-
-    def fail_all(
-        self,
-        failures: Sequence[Failure],
-        event: Event,
-        ticket: Ticket | None,
-        replay: Replay | None,
-        tenant: str,
-    ) -> None:
-        """Settles recipients that can't be planned: those that die for one reason share a dead
-        letter."""
-        grouped: dict[Reason, list[Failure]] = defaultdict(list)
-        for failure in failures:
-            grouped[failure.reason].append(failure)
-        for group in grouped.values():
-            for index, failure in enumerate(group):
-                dying = 0 if index else len(group)
-                self.fail(failure, event, ticket, replay, tenant, dying=dying)
-
-    def fail(
-        self,
-        failure: Failure,
-        event: Event,
-        ticket: Ticket | None,
-        replay: Replay | None,
-        tenant: str,
-        *,
-        state: State = State.DEAD,
-        dying: int = 1,
-    ) -> None:
-        """Settles a route, or one recipient of it, that can't be planned.
-
-        Args:
-            dying: How many recipients its dead letter stands for; 0 writes none.
-        """
-        route = failure.route
-        account = self._metrics.route(route.id).sink("")
-        hop = replay.hop if replay else 0
-        base = record_hash(event.record.position, event.record.timestamp)
-        row = Row(
-            key=derived_key(base, f"failure:{hop}:{route.key_id}:{failure.member}"),
-            state=state,
-            event_time=event.time,
-            event_hash=event_hash(event),
-            position=event.record.position,
-            reason=failure.reason,
-        )
-        letters: tuple[Row, ...] = ()
-        if state is State.DEAD and dying:
-            letter = event_dead_letter_row(
-                event.record,
-                _shared(failure.reason, dying),
-                self._clock.now(),
-                stage="recipients",
-                identity=event.identity,
-                route=route.id,
-                member=failure.member,
-                hop=hop,
-                tenant=tenant,
-            )
-            letters = (letter,)
-        if ticket is not None:
-            ticket.hold()
-
-        self.settler.write(
-            Settle(row, follow_ups=letters),
-            ticket,
-            done=lambda is_ours: book_once(account, row, is_ours=is_ours),
-        )
 
     # Letting go ---------------------------------------------------------------------------------
 
@@ -532,7 +426,3 @@ def _started_with(head: _Head) -> list[_Head]:
 def _was_unreachable(row: Row) -> bool:
     is_suppressed = row.state is State.SUPPRESSED
     return is_suppressed and row.reason is not None and row.reason.code == UNREACHABLE.code
-
-
-def _shared(reason: Reason, count: int) -> Reason:
-    return reason if count == 1 else Reason(reason.code, f"{reason.text} ({count} recipients)")

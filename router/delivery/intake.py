@@ -366,10 +366,12 @@ class Intake:
         if replay is None and self._is_beyond_window(record):
             failure = Failure(route, _BEYOND_WINDOW)
             suppressed = State.SUPPRESSED
-            self._dispatcher.fail(failure, event, ticket, None, tenant.name, state=suppressed)
+            self._dispatcher.failures.fail(
+                failure, event, ticket, None, tenant.name, state=suppressed
+            )
             return
         selected = select(route, event)
-        self._dispatcher.fail_all(selected.failures, event, ticket, replay, tenant.name)
+        self._dispatcher.failures.fail_all(selected.failures, event, ticket, replay, tenant.name)
         for index, drafts in enumerate(_chunks(selected.drafts)):
             ticket.hold()
             plans.works.append(

@@ -283,7 +283,7 @@ class Resumer:
         """What becomes of a delivery that can't be completed; None once it is."""
         if job.target.kind == ENDPOINT:
             person = (job.tenant, job.recipient)
-            profile = (await self._dispatcher.profiles([person]))[person]
+            profile = (await self._dispatcher.profiles.of([person]))[person]
             if isinstance(profile, Unavailable):
                 return Scheduled(self._clock.now() + _DIRECTORY_S, profile.reason)
             events = self._readings.all_of(job.record)
@@ -327,7 +327,7 @@ class Resumer:
         if is_digest:
             drafts = [draft_for(route, event, job.recipient)]
         people = [(tenant.name, draft.id) for draft in drafts]
-        known = await self._dispatcher.profiles(people)
+        known = await self._dispatcher.profiles.of(people)
         profiles = [known[person] for person in people]
         return plan(
             route, event, drafts, profiles, rules.divert, is_digest=is_digest, tenant=tenant
