@@ -177,10 +177,13 @@ def delays(journal: Journal) -> Iterator[str]:
 
 
 def expiries(journal: Journal) -> Iterator[str]:
-    """Nothing is sent too late."""
+    """Nothing is sent too late. Of an event that was published twice, either record may be the one
+    that was sent for."""
     for sent in _sent(journal):
+        row = journal.rows.get(sent.attempt.key)
         if sent.step.expires is not None:
-            late = sent.attempt.at - max(e.time for e in sent.events) - sent.step.expires
+            time = max([row.event_time if row else 0.0, *(e.time for e in sent.events)])
+            late = sent.attempt.at - time - sent.step.expires
             if late > SLACK_S:
                 yield f"{_of(sent)} was sent {late:.0f} s after it had expired"
 
