@@ -17,7 +17,7 @@ _SHAPES = {
     "max": (re.compile(r"-?\d{1,20}", re.ASCII), 64),
     "device": (re.compile(r"[\x21-\x7e]+"), 4096),
 }
-_OTHER = (re.compile(r"[^\x00-\x1f\x7f\u2028\u2029]+"), 2048)
+_OTHER = (re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+"), 2048)
 
 
 def is_address(address: str, kind: str) -> bool:

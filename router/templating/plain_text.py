@@ -248,12 +248,16 @@ class _Reader:
             self.begun = [bits.begun]
 
     def _go_on(self, chunk: str) -> str:
-        """What follows the end of what has begun, if it ends in this chunk."""
+        """What follows the end of what has begun, if it ends in this chunk; all of it, if it
+        turns out to be no tag."""
         begun = self.begun
         begun.append(chunk)
         may_end = ">" in chunk
-        if may_end and begun[0].startswith("<!--"):
-            may_end = "-->" in "".join(begun[-3:])
+        if begun[0].startswith("<!--"):
+            may_end = may_end and "-->" in "".join(begun[-3:])
+        elif "<" in chunk and not _may_be_tag(raw := "".join(begun)):
+            self.begun = []
+            return raw
         match = _TAGS.match("".join(begun)) if may_end else None
         if match is None or _is_open_comment(match[0]):
             return ""
@@ -307,6 +311,10 @@ def _bits(chunk: str) -> _Bits:
     read = (_kept(part) if index % 2 else part for index, part in enumerate(parts))
     tokens = tuple(token for token in read if token)
     return _Bits(tokens, _brief(tokens), begun)
+
+
+def _may_be_tag(raw: str) -> bool:
+    return bool(_TAGS.match(raw) or _BEGUN.fullmatch(raw))
 
 
 def _is_open_comment(tag: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import anyio
 import orjson
 import pytest
 
+from router.clock import ManualClock
 from router.messages import (
     Button,
     Delivered,
@@ -184,7 +186,7 @@ class TestLimits:
         assert (limited.after, limited.scope) == (60, Scope.SINK)
 
     async def test_one_devices_quota_holds_for_the_device(self) -> None:
-        async with sandbox() as box:
+        async with sandbox(SandboxSettings(clock=ManualClock(time.time()))) as box:
             async with opened("fcm", **fcm_options(box)) as sink:
                 async with anyio.create_task_group() as tasks:
                     for _ in range(240):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from router.templating.plain_text import text_of
@@ -19,6 +19,7 @@ BITS = st.sampled_from(
 )
 
 
+@example(bits=["<p>"] * 5 + ["<", "a ", "<p>"], cuts=[17])
 @given(bits=st.lists(BITS, max_size=14), cuts=st.lists(st.integers(0, 60), max_size=4))
 @settings(deadline=None, max_examples=1500)
 def test_it_does_not_matter_in_what_bits_the_html_comes(bits: list[str], cuts: list[int]) -> None:
