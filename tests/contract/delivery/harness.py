@@ -238,7 +238,7 @@ class Running:
             while True:
                 await self.settled(deadline_s)
                 stats = await self.ledger.stats()
-                if not stats.backlog:
+                if not stats.backlog and not await self.rows(state=State.CLAIMED):
                     return stats
                 await anyio.sleep(0.01)
 
