@@ -10,7 +10,7 @@ from router.authoring.dead_letters import Found, Skipped, route_names
 from router.clock import Clock
 from router.config import Project
 from router.delivery.input_rows import replay_row
-from router.events import DeadLetter, Event, Poison, Replay, decode
+from router.events import MAX_HOPS, DeadLetter, Event, Poison, Replay, decode
 from router.ledger import KINDS, LedgerDown, Row, Settle, Settled
 from router.planning import Route, Ruleset, UnknownTenant
 from router.problems import ConfigError
@@ -38,6 +38,8 @@ def _rows(
 ) -> Rows | Skipped:
     if letter.cut is not None:
         return Skipped("only the beginning of the original was kept")
+    if letter.hop >= MAX_HOPS:
+        return Skipped(f"it has been replayed {MAX_HOPS} times: it goes in circles")
     if letter.route is not None and letter.route not in names:
         return Skipped(f'there is no route "{letter.route}" any more')
     source, config = _source_of(project, letter.record.topic)

@@ -34,6 +34,7 @@ def dead_letter_row(job: Job, reason: Reason, now: float) -> Row:
         attempts=job.attempts,
         identity=job.identity,
         at=now,
+        hop=job.hop,
         tenant=job.tenant or None,
     )
     return _row(derived_key(job.key, f"dead-letter:{job.epoch}"), letter, job.event_time)

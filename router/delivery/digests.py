@@ -12,6 +12,7 @@ from router.delivery.cancelling import Marks, end_of, times
 from router.delivery.dead_letters import event_dead_letter_row
 from router.delivery.digest_rows import DigestHead, read_digest, read_member, waiting_blob
 from router.delivery.dispatch import Dispatcher, Work
+from router.delivery.feedback import of_collected
 from router.delivery.input_rows import INPUT_WAITS, asked_again
 from router.delivery.offsets import Ticket
 from router.delivery.readings import Readings
@@ -21,14 +22,15 @@ from router.events import Event, Record
 from router.ledger import UNCLAIMED, Row, Settle, State
 from router.messages import Reason
 from router.planning import (
-    Draft,
+    Dead,
     Planned,
     Route,
     Ruleset,
+    Suppressed,
     Told,
     UnknownTenant,
     digest_event,
-    select,
+    draft_for,
 )
 from router.planning.silences import Muted, Silence, first_over
 from router.telemetry import Metrics
@@ -174,18 +176,28 @@ class Digests:
                 account.resumed()
                 account.suppressed(reason.code)
 
-        self._settler.write(Settle(row, follow_ups=follow_ups), done=done)
+        reports = self._reports(member, Suppressed(reason))
+        self._settler.write(Settle(row, follow_ups=(*follow_ups, *reports)), done=done)
+
+    def _reports(self, member: _Member, end: Suppressed | Dead) -> tuple[Row, ...]:
+        if self._settler.reporter is None:
+            return ()
+        subject = of_collected(member.row, member.head, self._decode(member))
+        return self._settler.reports(subject, end)
 
     def _read(self, digest: _Digest, route: Route) -> list[Told]:
-        """The members' events, as they are read today; those that can't be read are dead."""
+        """The members' events, as they are read today; those that can't be read end alone."""
         told: list[Told] = []
+        left: list[_Member] = []
         for member in digest.members:
             event = self._decode(member)
             if event is None:
                 self._drop(member, _GONE, self._letter(member, _GONE))
             else:
-                draft = _draft(route, event, digest.head.recipient)
+                draft = draft_for(route, event, digest.head.recipient)
+                left.append(member)
                 told.append(Told(member.row.key, event, draft.item))
+        digest.members = tuple(left)
         return told
 
     def _letter(self, member: _Member, reason: Reason) -> Row:
@@ -220,7 +232,7 @@ class Digests:
             letter = self._letter(digest.members[-1], tenant.reason)
             self._end(digest, State.DEAD, tenant.reason, letter)
             return None
-        draft = replace(_draft(route, event, digest.head.recipient), item=item)
+        draft = replace(draft_for(route, event, digest.head.recipient), item=item)
         return Work(
             event,
             route,
@@ -258,9 +270,14 @@ class Digests:
             self._end(digest, State.SUPPRESSED, _NOTHING)
 
     def _end(self, digest: _Digest, state: State, reason: Reason, *letters: Row) -> None:
+        """Its members end with it; that it told of them is no news of each."""
         row = replace(digest.row, state=state, reason=reason)
+        reports: list[Row] = []
+        if reason is not DIGESTED:
+            end = Dead(reason) if state is State.DEAD else Suppressed(reason)
+            reports = [row for member in digest.members for row in self._reports(member, end)]
         self._settler.write(
-            Settle(row, "drop", follow_ups=letters, dropped_as=reason),
+            Settle(row, "drop", follow_ups=(*letters, *reports), dropped_as=reason),
             route=digest.head.route,
             members=tuple(member.row.key for member in digest.members),
         )
@@ -288,9 +305,3 @@ def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
             batch, members = [], 0
     if batch:
         yield batch
-
-
-def _draft(route: Route, event: Event, recipient: str) -> Draft:
-    """The person as the event names them; one whom it does not name any more by the id alone."""
-    drafts = (draft for draft in select(route, event).drafts if draft.id == recipient)
-    return next(drafts, Draft(recipient, {}))

@@ -14,6 +14,7 @@ from router.delivery.cancelling import late
 from router.delivery.failures import Failures
 from router.delivery.fallbacks import unreachable_starts
 from router.delivery.gone import Address
+from router.delivery.hops import note_hops
 from router.delivery.input_rows import input_row
 from router.delivery.job import Job, event_hash, job_of, render_job
 from router.delivery.lane import Lane
@@ -219,24 +220,28 @@ class Dispatcher:
 
     async def _revive(self, heads: Sequence[_Head]) -> set[bytes]:
         """A replay revives the dead deliveries it asks for; their keys."""
-        keys = [
-            head.delivery.key
+        hops = {
+            head.delivery.key: head.work.replay.hop
             for head in heads
             if head.work.replay is not None and head.row and head.row.state is State.DEAD
-        ]
-        if not keys:
+        }
+        if not hops:
             return set()
-        answers = await self.ledger.reschedule(keys, self._clock.now())
+        keys, now = list(hops), self._clock.now()
+        await note_hops(self.ledger, hops, now)
+        answers = await self.ledger.reschedule(keys, now)
         self.settler.changed.give()
         return {key for key, is_revived in zip(keys, answers, strict=True) if is_revived}
 
     async def _revive_told(self, works: Sequence[Work], heads: Sequence[_Head]) -> None:
         """The messages of digests that replays ask for."""
-        asked = {
-            w.replay.delivery_key for w in works if w.replay is not None and w.replay.delivery_key
-        }
         planned = {head.delivery.key for head in heads}
-        told = await revive_told(self.ledger, asked - planned, self._clock.now())
+        asked = {
+            replay.delivery_key: replay.hop
+            for replay in (work.replay for work in works)
+            if replay is not None and replay.delivery_key and replay.delivery_key not in planned
+        }
+        told = await revive_told(self.ledger, asked, self._clock.now())
         for job in told:
             account = self._metrics.route(job.route).sink(job.sink)
             account.planned()
@@ -284,6 +289,7 @@ class Dispatcher:
                 continue
             ticket.hold()
             job = job_of(delivery, head.work.rules, ticket)
+            job.hop = head.work.replay.hop if head.work.replay else 0
             job.is_contested = row is not None
             if row is None and (refusal := refused.get(delivery.key)):
                 self.settler.settle(job, Suppressed(refusal.reason))
@@ -326,7 +332,15 @@ class Dispatcher:
         event, ticket, replay, tenant = work.event, work.ticket, work.replay, work.tenant.name
         self.failures.fail_all(planned.failures, event, ticket, replay, tenant)
         for failure in planned.suppressed:
-            self.failures.fail(failure, event, ticket, replay, tenant, state=State.SUPPRESSED)
+            self.failures.fail(
+                failure,
+                event,
+                ticket,
+                replay,
+                tenant,
+                state=State.SUPPRESSED,
+                is_told=not work.is_digest,
+            )
         if planned.waiting and planned.why_waiting is not None and not work.is_resumed:
             row = input_row(
                 event,

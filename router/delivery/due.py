@@ -11,6 +11,8 @@ from router.clock import Clock
 from router.delivery.cancelling import ended
 from router.delivery.gone import address_of
 from router.delivery.holds import held
+from router.delivery.hops import recall_hops
+from router.delivery.input_rows import REPLAYED
 from router.delivery.job import Job, unpack
 from router.delivery.settling import Settler
 from router.delivery.unsettled import End, Start, Supersede, Wait, is_to_be_judged, judge
@@ -30,7 +32,6 @@ from router.telemetry import Metrics
 log = logging.getLogger("router.delivery")
 
 _AGAIN_S = 1.0
-_UNKNOWN = Reason("ledger", "the ledger can't be asked what became of others")
 _IN_DOUBT = Reason("in_doubt", "an earlier attempt broke off")
 
 
@@ -67,8 +68,13 @@ class DueDeliveries:
             rows: Claimed by ``due``, which was asked at this monotonic time.
         """
         jobs = [self._resumed(row, asked) for row in rows]
+        are_hops_known = await self._recall_hops(jobs)
         left = [due for due in jobs if self._is_in_time(due)]
         left = [due for due in left if self._may_be_sent_again(due)]
+        if not are_hops_known:
+            for due in left:
+                self._give_back(due)
+            return []
         try:
             left = await self._without_ended(left)
             left = await self._without_gone(left)
@@ -92,6 +98,13 @@ class DueDeliveries:
         job.claimed_at = asked
         self._metrics.route(job.route).sink(job.sink).resumed()
         return _Due(row, job)
+
+    async def _recall_hops(self, dues: Sequence[_Due]) -> bool:
+        try:
+            await recall_hops(self._ledger, ((due.row, due.job) for due in dues))
+        except LedgerDown:
+            return False
+        return True
 
     def _is_in_time(self, due: _Due) -> bool:
         if not has_expired(due.job.expires_at, self._clock.now()):
@@ -146,7 +159,7 @@ class DueDeliveries:
         if due.row.state is State.WAITING:
             self._settler.wait(due.job, now)
         else:
-            self._settler.settle(due.job, Scheduled(now, due.row.reason or _UNKNOWN))
+            self._settler.settle(due.job, Scheduled(now, due.row.reason or REPLAYED))
 
     # Fallbacks whose time has come --------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from typing import final
 from router.clock import Clock
 from router.delivery.books import book_once
 from router.delivery.dead_letters import event_dead_letter_row
+from router.delivery.feedback import of_event
 from router.delivery.job import event_hash
 from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
 from router.events import Event, Replay
 from router.ledger import Row, Settle, State
 from router.messages import Reason
-from router.planning import Failure, derived_key, record_hash
+from router.planning import Failure, Suppressed, derived_key, record_hash
 from router.telemetry import Metrics
 
 
@@ -56,11 +57,13 @@ class Failures:
         *,
         state: State = State.DEAD,
         dying: int = 1,
+        is_told: bool = True,
     ) -> None:
         """Settles a route, or one recipient of it, that can't be planned.
 
         Args:
             dying: How many recipients its dead letter stands for; 0 writes none.
+            is_told: Of a recipient who is left out, others hear here.
         """
         route = failure.route
         account = self._metrics.route(route.id).sink("")
@@ -74,7 +77,7 @@ class Failures:
             position=event.record.position,
             reason=failure.reason,
         )
-        letters: tuple[Row, ...] = ()
+        beside: tuple[Row, ...] = ()
         if state is State.DEAD and dying:
             letter = event_dead_letter_row(
                 event.record,
@@ -87,12 +90,15 @@ class Failures:
                 hop=hop,
                 tenant=tenant,
             )
-            letters = (letter,)
+            beside = (letter,)
+        elif state is State.SUPPRESSED and failure.member and is_told:
+            subject = of_event(row.key, event, route.id, failure.member, tenant)
+            beside = self._settler.reports(subject, Suppressed(failure.reason))
         if ticket is not None:
             ticket.hold()
 
         self._settler.write(
-            Settle(row, follow_ups=letters),
+            Settle(row, follow_ups=beside),
             ticket,
             done=lambda is_ours: book_once(account, row, is_ours=is_ours),
         )

@@ -59,6 +59,7 @@ class Job:
         after: Of a fallback: seconds that an unsettled primary is given from when it may go.
         is_unless: Of a fallback: the primary's delivery does not end it, only an event does.
         is_past_marks: The marks at its cancel scopes do not count for it.
+        hop: How often it has been replayed.
     """
 
     key: bytes
@@ -107,6 +108,7 @@ class Job:
     after: float | None = None
     is_unless: bool = False
     is_past_marks: bool = False
+    hop: int = 0
 
     @property
     def position(self) -> str:
@@ -299,6 +301,7 @@ def _policy_facts(job: Job) -> dict[str, Any]:
         "pr": [key.hex() for key in job.primaries],
         "af": job.after,
         "ul": job.is_unless,
+        "h": job.hop,
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -344,4 +347,5 @@ def unpack(row: Row) -> Job:
         primaries=tuple(bytes.fromhex(key) for key in head.get("pr", ())),
         after=head.get("af"),
         is_unless=head.get("ul", False),
+        hop=head.get("h", 0),
     )

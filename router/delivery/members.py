@@ -9,12 +9,13 @@ from typing import final
 from router.clock import Clock
 from router.delivery.books import book_once
 from router.delivery.digest_rows import COLLECTED, DIGESTS, digest_blob, digest_key, member_row
+from router.delivery.feedback import of_member
 from router.delivery.job import event_hash
 from router.delivery.offsets import Ticket
 from router.delivery.settling import Settler
 from router.ledger import Done, Join, Joined, LedgerDown, Row, Settle, State
 from router.messages import Reason
-from router.planning import Member
+from router.planning import Member, Suppressed
 from router.planning.admission import Refused
 from router.telemetry import Account, Metrics
 
@@ -127,9 +128,10 @@ class Members:
             reason=reason,
         )
 
+        reports = self._settler.reports(of_member(one.member), Suppressed(reason))
         one.ticket.hold()
         self._settler.write(
-            Settle(row),
+            Settle(row, follow_ups=reports),
             one.ticket,
             route=one.member.route.id,
             done=lambda is_ours: book_once(account, row, is_ours=is_ours),

@@ -14,7 +14,7 @@ from router.clock import Clock
 from router.delivery.books import Rows, book_changes, book_exit, book_new, open_keys
 from router.delivery.dead_letters import dead_letter_row
 from router.delivery.fallbacks import after_cause, effect
-from router.delivery.feedback import Reporter
+from router.delivery.feedback import Reporter, Subject, of_job
 from router.delivery.gone import GoneAddresses
 from router.delivery.job import Job, unpack
 from router.delivery.offsets import Ticket
@@ -138,10 +138,13 @@ class Settler:
                     settlement.reason,
                     extra={"router": job.names},
                 )
-        if self.reporter is not None:
-            rows = (*rows, *self.reporter.rows(job, settlement))
+        rows = (*rows, *self.reports(of_job(job), settlement))
         settle = Settle(row, fallbacks.waiters, tuple(causes), rows, fallbacks.dropped_as)
         self._take(Closing(settle, job.route, job.ticket, job))
+
+    def reports(self, subject: Subject, settlement: Settlement) -> tuple[Row, ...]:
+        """What tells others of an end: to be written with it."""
+        return self.reporter.rows(subject, settlement) if self.reporter is not None else ()
 
     def wait(self, job: Job, until: float) -> None:
         """Takes a fallback back that was looked at, and still has to wait for its primary."""
@@ -166,9 +169,7 @@ class Settler:
             elif is_ours:
                 book_new(account, row)
 
-        reports: tuple[Row, ...] = ()
-        if self.reporter is not None and kept is not None:
-            reports = self.reporter.rows(kept, Suppressed(reason))
+        reports = self.reports(of_job(kept), Suppressed(reason)) if kept is not None else ()
         settle = Settle(row, "start", (after_cause(after),), reports)
         self.write(settle, route=fallback.route, done=done, members=kept.waiting if kept else ())
 
@@ -246,6 +247,8 @@ class Settler:
         routes = {key: closing.route for closing in batch for key in closing.beside}
         unclaimed = [c.settle.row.key for c in batch if c.settle.row.epoch == 0]
         before = dict(await self._look_up([*routes, *unclaimed]))
+        if self.reporter is not None:
+            _report_fallbacks(self.reporter, batch, before)
         settles = [closing.settle for closing in batch]
         results, failed_for = await self._insist(lambda: self.ledger.settle(settles))
         reached(Stage.SETTLED)
@@ -333,6 +336,17 @@ class Settler:
     def _unpark(self, key: bytes) -> None:
         for ticket in self._parked.pop(key, ()):
             ticket.release()
+
+
+def _report_fallbacks(reporter: Reporter, batch: Sequence[Closing], before: Rows) -> None:
+    """Adds, to each settlement, what tells of fallbacks that end with it."""
+    known = dict(before)
+    for closing in batch:
+        settle = closing.settle
+        if closing.job is not None and closing.beside:
+            reports = tuple(reporter.beside(closing.job, settle, known))
+            closing.settle = replace(settle, follow_ups=(*settle.follow_ups, *reports))
+            known |= {r.key: r for r in settle.follow_ups if known.get(r.key) is None}
 
 
 def _may_make_due(settle: Settle) -> bool:

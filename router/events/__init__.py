@@ -1,6 +1,6 @@
 """From bytes to events: plain JSON and CloudEvents, replays, dead letters, feedback. Pure."""
 
-from router.events.attributes import POISON_CODES
+from router.events.attributes import POISON_CODES, source_and_id
 from router.events.config import DecodeConfig, Selector
 from router.events.dead_letter import (
     Cut,
@@ -20,10 +20,11 @@ from router.events.feedback import (
     feedback_to_line,
 )
 from router.events.model import Collected, Event, Poison, Record, TopicPartition
-from router.events.replay import Replay, unwrap_replay, wrap_replay
+from router.events.replay import MAX_HOPS, Replay, unwrap_replay, wrap_replay
 from router.events.secret_fields import SecretField
 
 __all__ = [
+    "MAX_HOPS",
     "POISON_CODES",
     "UNREADABLE_HEADER",
     "Collected",
@@ -49,6 +50,7 @@ __all__ = [
     "feedback_to_kafka",
     "feedback_to_line",
     "peek_type",
+    "source_and_id",
     "unwrap_replay",
     "wrap_replay",
 ]

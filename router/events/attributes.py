@@ -165,6 +165,15 @@ def identity_of_id(source: str, event_id: str) -> str:
     return f"{len(source)}:{source}:{event_id}"
 
 
+def source_and_id(identity: str) -> tuple[str, str] | None:
+    """What :func:`identity_of_id` was given; None for an identity that was made otherwise."""
+    length, colon, rest = identity.partition(":")
+    if not colon or not (length.isascii() and length.isdigit()):
+        return None
+    end = int(length)
+    return (rest[:end], rest[end + 1 :]) if rest[end : end + 1] == ":" else None
+
+
 def identity_of_position(record: Record) -> str:
     """Identity by place; the timestamp tells a recreated topic's offset 0 from the old one's."""
     return f"@{record.position}/{round(record.timestamp * 1000)}"
