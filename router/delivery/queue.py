@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import final
 
@@ -42,9 +42,13 @@ class Queue:
     """Urgent deliveries go first, bulk ones when nothing else waits and now and then.
 
     Deliveries that have an order among themselves all stand in one line, whatever their rank.
+
+    Attributes:
+        in_hand: New deliveries that were taken and are not decided on yet: who took them says so.
     """
 
     def __init__(self) -> None:
+        self.in_hand: Sequence[Job] = ()
         self._lines = {rank: _Line() for rank in Rank}
         self._held: list[tuple[float, int, Job]] = []
         self._numbers = count()
@@ -52,7 +56,8 @@ class Queue:
 
     @property
     def unclaimed(self) -> int:
-        return self.fresh + len(self._held)
+        """How many wait and are not claimed, those in hand among them."""
+        return self.fresh + len(self._held) + len(self.in_hand)
 
     @property
     def fresh(self) -> int:
@@ -129,7 +134,7 @@ class Queue:
         return expired
 
     def take_unclaimed(self) -> list[Job]:
-        """Everything that is not claimed, in order."""
+        """Everything that is neither claimed nor in hand, in order."""
         unclaimed = [*self._all_fresh(), *(job for _, _, job in sorted(self._held))]
         for line in self._lines.values():
             line.fresh.clear()

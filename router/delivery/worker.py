@@ -1,8 +1,8 @@
 """The worker: everything between sources and sinks, put together.
 
 A batch's life, and where to read of it: read, decode, match (``intake``); recipients, plan, look-up
-(``dispatch``); render, claim (``lane``); send, conclude (``sending``, ``health``); settle
-(``settling``); commit (``intake``). What comes back is in ``resume``.
+(``dispatch``); render, claim (``lane``, ``feeding``, ``claiming``); send, conclude (``sending``,
+``health``); settle (``settling``); commit (``intake``). What comes back is in ``resume``.
 """
 
 from __future__ import annotations
