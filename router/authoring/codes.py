@@ -32,7 +32,7 @@ CODES: Final[dict[str, str]] = {
     "S408": "A source's pattern takes in what the router itself writes.",
     "S409": "A source reads the topic that a sink publishes on.",
     "S410": "A secret stands in a file as it is.",
-    "S411": "The directory's file of people can't be used.",
+    "S411": "The directory's file of people can't be used, or a time zone or locale in it is none.",
     "S412": "A variable is written without braces, and so is text.",
 }
 """Every finding is a warning; ``--strict`` makes it count."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from router.authoring.people_lint import people_findings
 from router.authoring.route_lint import warning
 from router.config import Loaded, Project
 from router.config.addresses import check_admin, is_loopback_host
 from router.config.models import scalars
 from router.config.scalars import Raw
-from router.directories.file import FileDirectoryConfig, PeopleError, read_people
 from router.planning import Divert, Step, TemplateContent
 from router.problems import Position, Problem
 from router.sources.kafka import KafkaSourceConfig
@@ -202,26 +201,5 @@ def _bare_variables(loaded: Loaded) -> Iterator[Problem]:
 
 
 def _people(loaded: Loaded, project: Project) -> Iterator[Problem]:
-    """A file of people that would keep everybody waiting.
-
-    One that is missing may be put in place where the router runs: it counts only where its folder
-    is here.
-    """
-    config = project.directory
-    if not isinstance(config, FileDirectoryConfig):
-        return
-    path = Path(config.path)
-    if not path.parent.is_dir():
-        return
-    try:
-        read_people(path.read_text("utf-8-sig"), path.suffix.lower())
-    except PeopleError as error:
-        trouble = str(error)
-    except UnicodeDecodeError as error:
-        trouble = f"it is not UTF-8 at byte {error.start}"
-    except OSError as error:
-        trouble = f"it can't be read: {error.strerror or error}"
-    else:
-        return
-    message = f"{path.name}: {trouble}; until it is mended, everybody's messages wait"
-    yield warning("S411", message, _place(loaded, "directory", "path"))
+    for message in people_findings(project):
+        yield warning("S411", message, _place(loaded, "directory", "path"))

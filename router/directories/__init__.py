@@ -4,6 +4,7 @@ Installed plugins add kinds by entry points of the group ``router.directories``.
 """
 
 from router.directories._contract import DirectoryConfig, DirectoryType, mistake_in
+from router.directories._people import PeopleError, Placed, read_placed
 from router.kinds import Kinds, Plugins
 from router.recipients import Directory, Found, Recipient, Unavailable, Unknown
 
@@ -16,7 +17,10 @@ __all__ = [
     "DirectoryConfig",
     "DirectoryType",
     "Found",
+    "PeopleError",
+    "Placed",
     "Recipient",
     "Unavailable",
     "Unknown",
+    "read_placed",
 ]

@@ -128,7 +128,28 @@ class Roster:
         return sum(map(len, self.by_tenant.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A person, and where the file has them.
+
+    Attributes:
+        tenant: Whose they are; empty where everybody's.
+    """
+
+    place: str
+    tenant: str
+    recipient: Recipient
+
+
 def read_people(text: str, suffix: str) -> Roster:
+    """The people of a file, as :func:`read_placed` finds them."""
+    people: dict[str, dict[str, Recipient]] = {}
+    for person in read_placed(text, suffix):
+        people.setdefault(person.tenant, {})[person.recipient.id] = person.recipient
+    return Roster(people)
+
+
+def read_placed(text: str, suffix: str) -> list[Placed]:
     """The people of a file. An id may stand once for each tenant, and once for everybody.
 
     Args:
@@ -140,7 +161,8 @@ def read_people(text: str, suffix: str) -> Roster:
         PeopleError: it can't be read; every wrong entry is named, the first ten in full.
     """
     entries = _READERS[suffix](text)
-    people: dict[str, dict[str, Recipient]] = {}
+    people: list[Placed] = []
+    known: set[tuple[str, str]] = set()
     wrong: list[str] = []
     for place, entry in entries:
         try:
@@ -148,14 +170,15 @@ def read_people(text: str, suffix: str) -> Roster:
         except ValidationError as error:
             wrong += [f"{place}: {what}" for what in _explain(error)]
             continue
-        known = people.setdefault(person.tenant or "", {})
-        if person.id in known:
+        tenant = person.tenant or ""
+        if (tenant, person.id) in known:
             wrong.append(f"{place}: this id stands twice")
-        known[person.id] = person.recipient()
+        known.add((tenant, person.id))
+        people.append(Placed(place, tenant, person.recipient()))
     if wrong:
         more = f"; and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise PeopleError("; ".join(wrong[:10]) + more)
-    return Roster(people)
+    return people
 
 
 _INNER: dict[str, type[BaseModel]] = {"devices": DeviceEntry, "endpoints": EndpointEntry}

@@ -305,6 +305,17 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         " devices, email, endpoints, id, locale, max, name, preferences, telegram, tenant,"
         " timezone; until it is mended, everybody's messages wait",
     ),
+    "a person of an unknown time zone and locale": (
+        {
+            "more": {
+                "config/people.yaml": "u1: {email: ann@example.com, timezone: Europe/Moskow}\n"
+                "u2: {locale: russian, timezone: Europe/Oslo}\nu3: {locale: pt_br}\n"
+            }
+        },
+        "S411",
+        'people.yaml: line 1: unknown time zone "Europe/Moskow", which counts as none. Did you'
+        ' mean "Europe/Moscow"?; line 2: "russian" is not a locale, and counts as none',
+    ),
     "a file of people that is not there": (
         router(("people.yaml", "persons.yaml")),
         "S411",
