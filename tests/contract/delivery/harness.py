@@ -12,7 +12,7 @@ from typing import Any, final
 import anyio
 
 from router.clock import Clock, SystemClock
-from router.delivery import Intake, Limits, PublishFailed, Topics, Window, Worker
+from router.delivery import Intake, Limits, PublishFailed, Reporting, Topics, Window, Worker
 from router.events import DeadLetter, DecodeConfig, TopicPartition
 from router.ledger import Kind, Ledger, Row, State, Stats
 from router.messages import Reason
@@ -308,12 +308,14 @@ async def running(
     places: Sequence[TopicPartition] = (ORDERS,),
     dies: bool = False,
     checks: bool = True,
+    reporting: Reporting | None = None,
 ) -> AsyncGenerator[Running]:
     """A worker from start to stop. At the end its books are checked.
 
     Args:
         dies: It is cut off at the end of the block, as by SIGKILL.
         checks: The books are compared with the ledger, once all is settled.
+        reporting: Who hears what became of deliveries.
     """
     metrics = Metrics()
     world.lives.append(metrics)
@@ -329,6 +331,7 @@ async def running(
             metrics,
             random.Random(7),
             topics=Topics(replay="replay", dead_letters="dead-letters"),
+            reporting=reporting,
             load_kind=world.providers.kind,
         )
         async with anyio.create_task_group() as tasks:
