@@ -87,10 +87,19 @@ def _move(
     if other.is_group:
         problems.error("S014", f'"{to.value}" is a group; name a sink of it', to.at)
         return None
+    if (tenant := _tenant_of(other.name)) and tenant != _tenant_of(name):
+        message = f'what waits for "{name}" is not of "{tenant}", whose own "{other.name}" is'
+        problems.error("S014", message, to.at)
+        return None
     if shared is not None and (mistake := unfit(name, shared, other)):
         problems.error("S014", mistake, to.at)
         return None
     return Removal(other)
+
+
+def _tenant_of(sink: str) -> str:
+    """Whose own a sink is; empty for one that tenants share."""
+    return sink.partition("@")[2]
 
 
 def unfit(name: str, removed: SinkFacts, other: SinkFacts) -> str | None:
