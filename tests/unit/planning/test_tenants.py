@@ -81,6 +81,15 @@ def test_the_reason_names_the_value_shortly_and_the_nearest() -> None:
     assert str(whose([1])) == "there is no tenant of that value: it is a list"
 
 
+def test_names_are_guessed_once_and_for_so_many() -> None:
+    everybody = tenants()
+    for said in ["acne", *(f"acme{n}" for n in range(1000)), "acne", "x" * 10_000]:
+        assert isinstance(everybody.of(event({"tenant": said})), UnknownTenant)
+    assert everybody.guesses["acne"] == "acme"
+    assert len(everybody.guesses) < 100
+    assert str(everybody.of(event({"tenant": "acm"}))) == 'there is no tenant "acm"'
+
+
 def test_brands_are_the_tenants_over_the_projects() -> None:
     assert tenants().brand_of("acme") == {"name": "Acme"}
     assert tenants().brand_of("") == {"name": "Acme Group"}
