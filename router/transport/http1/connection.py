@@ -7,6 +7,7 @@ have left: whatever goes wrong after that is ``AnswerLost``, until the status ha
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast, final
@@ -92,6 +93,15 @@ class Connection(asyncio.Protocol):
         self._has_head = self._is_whole = self._is_cut = self._may_stay = False
 
     # For the pool --------------------------------------------------------------------------------
+
+    def is_usable(self) -> bool:
+        """Whether it can take a request, as far as can be known before one is lost on it: that its
+        server has ended it may have come, and not have been looked at yet."""
+        transport = self._transport
+        if not self.is_open or transport is None or transport.is_closing():
+            return False
+        socket = transport.get_extra_info("socket")
+        return socket is None or not _is_readable(socket.fileno())
 
     def start(self, exchange: Exchange) -> None:
         """Sends a request. Only while it is open and has none."""
@@ -219,3 +229,9 @@ class Connection(asyncio.Protocol):
             return
         self.is_open = False
         transport.abort()
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

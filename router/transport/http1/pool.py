@@ -164,8 +164,9 @@ class Pool:
         while idle := self._idle.get(place):
             connection = next(reversed(idle))
             self._unkeep(connection)
-            if connection.is_open:
+            if connection.is_usable():
                 return connection
+            connection.close()
         return None
 
     def _keep(self, connection: Connection) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -375,6 +377,29 @@ class TestAnswerLost:
                 await anyio.sleep(0.05)
                 await client.send(post(server.port))
         assert server.connections == 2
+
+    async def test_a_connection_whose_end_was_not_read_yet_is_not_used(self) -> None:
+        may_close, has_closed = threading.Event(), threading.Event()
+
+        def serve_twice(listener: socket.socket) -> None:
+            for _ in range(2):
+                peer, _ = listener.accept()
+                with peer:
+                    peer.recv(65536)
+                    peer.sendall(OK)
+                    may_close.wait(5)
+                has_closed.set()
+
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+            listener.settimeout(5)
+            served = threads.submit(serve_twice, listener)
+            port = listener.getsockname()[1]
+            async with open_client(HttpOptions()) as client:
+                await client.send(post(port))
+                may_close.set()
+                assert has_closed.wait(5)  # the loop stands still: nobody reads the end
+                assert (await client.send(post(port))).status == 200
+            served.result()
 
 
 class TestTls:
