@@ -108,9 +108,12 @@ class Connections:
 
     async def _connect(self) -> Connection:
         connection = await asyncpg.connect(**self._options)
-        if self.uuid is not None and await _name_of_store(connection) != self.uuid:
+        try:
+            if self.uuid is not None and await _name_of_store(connection) != self.uuid:
+                raise LedgerDown("PostgreSQL: the store was emptied or replaced")
+        except BaseException:
             connection.terminate()
-            raise LedgerDown("PostgreSQL: the store was emptied or replaced")
+            raise
         return connection
 
     @property

@@ -17,6 +17,9 @@ MIGRATIONS: Final = ("0001.sql", "0002.sql", "0003.sql")
 
 VERSION: Final = len(MIGRATIONS)
 
+_MIGRATION_S: Final = 3600.0
+"""One that writes a large table anew is not cut off."""
+
 _LEAST_SERVER: Final = 13
 _META: Final = "CREATE TABLE meta (name text PRIMARY KEY, value text NOT NULL)"
 _PUT: Final = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2"
@@ -56,7 +59,8 @@ async def _check_server(connections: Connections) -> None:
 async def _migrate(connections: Connections, server: Server) -> None:
     async with connections.transaction() as db:
         await db.execute("SET LOCAL statement_timeout = 0")
-        await db.execute("SELECT pg_advisory_xact_lock($1)", SCOPE_LOCKS)
+        lock = "SELECT pg_advisory_xact_lock($1)"
+        await db.execute(lock, SCOPE_LOCKS, timeout=_MIGRATION_S)
         if await db.fetchval("SELECT to_regnamespace($1) IS NULL", f'"{server.schema}"'):
             await db.execute(f'CREATE SCHEMA "{server.schema}"')
         if await db.fetchval("SELECT to_regclass('meta') IS NULL"):
@@ -65,7 +69,8 @@ async def _migrate(connections: Connections, server: Server) -> None:
             await db.execute(_PUT, "uuid", str(uuid.uuid4()))
         found = int(await db.fetchval("SELECT value FROM meta WHERE name = 'schema'"))
         for name in MIGRATIONS[found:]:
-            await db.execute(files(_postgres).joinpath(name).read_text())
+            sql = files(_postgres).joinpath(name).read_text()
+            await db.execute(sql, timeout=_MIGRATION_S)
         await db.execute(_PUT, "schema", str(max(found, VERSION)))
 
 

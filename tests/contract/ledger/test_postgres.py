@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from router.clock import SystemClock
 from router.ledger import Granted, LedgerDown, Settle, Settled, State
+from router.ledger._postgres import connection
+from router.ledger._postgres.change import SCOPE_LOCKS
 from router.ledger._tls import LedgerTls
 from router.ledger.postgres import PostgresConfig, open_postgres
 from router.problems import ConfigError
@@ -33,12 +35,12 @@ def store(postgres_server: Server) -> PostgresStore:
 @asynccontextmanager
 async def administrator(server: Server, schema: str) -> AsyncGenerator[Any]:
     """A connection that sees the store's tables."""
-    connection = await asyncpg.connect(server.url, password=PASSWORD)
+    opened = await asyncpg.connect(server.url, password=PASSWORD)
     try:
-        await connection.execute(f'SET search_path = "{schema}"')
-        yield connection
+        await opened.execute(f'SET search_path = "{schema}"')
+        yield opened
     finally:
-        await connection.close()
+        await opened.close()
 
 
 def codes(error: ConfigError) -> list[str]:
@@ -140,6 +142,23 @@ async def test_without_any_connection_the_ledger_is_down(postgres_server: Server
             async with store.open():
                 pass
         await taken.close()
+
+
+async def test_a_migration_takes_longer_than_any_statement_may(
+    postgres_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CLIENT_PATIENCE_S", 0.0)
+    store = PostgresStore.on(postgres_server, timeout="300ms")
+    async with administrator(postgres_server, "public") as db:
+        async with anyio.create_task_group() as tasks, db.transaction():
+            await db.execute("SELECT pg_advisory_xact_lock($1)", SCOPE_LOCKS)
+
+            async def open_it() -> None:
+                async with store.open() as ledger:
+                    assert await ledger.lookup([key(1)]) == [None]
+
+            tasks.start_soon(open_it)
+            await anyio.sleep(0.8)
 
 
 async def test_a_store_that_was_emptied_or_replaced_is_not_gone_on_with(
