@@ -103,6 +103,9 @@ def read_tenants(
     Args:
         overlaid: What the environment changes of single tenants, by name.
     """
+    if overlaid is not None and not overlaid.is_mapping and overlaid.value is not None:
+        message = f"{OVERLAID} takes tenants by name, not {a_kind(overlaid)}"
+        problems.error("S004", message, overlaid.at)
     written = document.get("brand")
     brand = {} if written is None else read_brand(written, "brand", problems)
     section = document.get("tenants")
