@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from router.events import TopicPartition, wrap_replay
+from router.authoring.dead_letters import Outgoing, Skipped, replay_of
+from router.events import DeadLetter, TopicPartition, wrap_replay
 from router.ledger import State
-from router.messages import Delivered, Reason, Rejected
+from router.messages import Delivered, Reason, Rejected, Retry
 from tests.contract.delivery.harness import Running, World, running, sinks
 from tests.contract.delivery.sources import ORDERS
 from tests.unit.planning.builders import broken, person, request_step, route, rules, step
@@ -61,6 +62,46 @@ async def test_a_replay_that_dies_again_has_a_letter_of_its_own(durable: World) 
         await run.until(lambda: len(durable.letters.published) == 2)
         await run.ended()
         assert await run.states() == {"delivered": 1, "dead invalid": 1}
+
+
+async def test_a_delivery_that_dies_again_and_again_is_replayed_eight_times(
+    durable: World,
+) -> None:
+    durable.providers["a"].always = NO
+    durable.publish({"id": "e-1"})
+    letters = durable.letters.published
+    async with running(durable, BOTH, SINKS, places=PLACES) as run:
+        await run.until(lambda: letters)
+        durable.revivals = 8
+        for times in range(1, 10):
+            _, value, headers = resent(letters[-1])
+            durable.log.publish(
+                value, place=REPLAYS, timestamp=durable.clock.now(), headers=headers
+            )
+            await run.until(lambda times=times: len(letters) == times + 1)
+        await run.ended()
+    assert [letter.hop for letter in letters[:-1]] == [*range(9)]
+    assert durable.letters.reasons == ["invalid"] * 9 + ["replay_loop"]
+
+
+async def test_how_often_it_was_replayed_is_kept_while_it_is_retried(durable: World) -> None:
+    hook = durable.providers["a"]
+    hook.answers += [NO, Retry(Reason("busy")), Retry(Reason("busy")), NO]
+    durable.publish({"id": "e-1"})
+    async with running(durable, BOTH, SINKS, places=PLACES) as run:
+        await run.ended()
+        durable.revivals = 1
+        replay(durable, hop=5)
+        await run.until(lambda: len(durable.letters.published) == 2)
+        await run.ended()
+    assert [letter.hop for letter in durable.letters.published] == [0, 5]
+
+
+def resent(letter: DeadLetter) -> Outgoing:
+    """What `dead-letters replay` publishes for it."""
+    made = replay_of(letter, {"one": "one", "two": "two"})
+    assert not isinstance(made, Skipped)
+    return made
 
 
 @pytest.mark.parametrize("names", [("one",), ("one/a",)])

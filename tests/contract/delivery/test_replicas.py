@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
@@ -15,15 +15,19 @@ import pytest
 from router.authoring.silences import opened_silences
 from router.clock import Clock, SystemClock
 from router.delivery.gates import By, Gates
-from router.ledger import Ledger
+from router.ledger import Kind, Ledger
 from router.messages import Delivered, Reason, Rejected, Retry
+from router.planning.policies import Digest
 from router.planning.silences import silence_of
 from tests.contract.delivery.harness import Running, World, running, sinks
 from tests.contract.delivery.sources import Log
+from tests.contract.delivery.stores import Store
+from tests.contract.delivery.test_digests import collecting, told
+from tests.contract.delivery.test_feedback import Heard
 from tests.contract.ledger.stores import PostgresStore, RedisStore, SharedStore
 from tests.contract.planning.builders import load
 from tests.servers import Server
-from tests.unit.planning.builders import request_step, route, rules
+from tests.unit.planning.builders import person, request_step, route, rules
 
 pytestmark = pytest.mark.anyio
 
@@ -42,6 +46,8 @@ some:
   deliver: [hook]
 """
 
+TOLD = rules(collecting(Digest(0.5)))
+
 STORES: dict[str, Callable[[Server], SharedStore]] = {
     "postgres": PostgresStore.on,
     "redis": RedisStore.on,
@@ -59,6 +65,18 @@ class Replica:
 
     def open(self, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
         return self.store.open_by_server_clock(self.owner, clock)
+
+
+@final
+@dataclass(frozen=True)
+class Opened:
+    """A ledger that several workers of one process have open."""
+
+    ledger: Ledger
+    is_durable: bool = True
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Ledger]:
+        return nullcontext(self.ledger)
 
 
 @final
@@ -183,6 +201,43 @@ async def test_a_replica_goes_on_with_what_another_left(worlds: list[World]) -> 
 
     assert {parcel.key for parcel in hook.sent} <= set(accepted([two]))
     assert set(accepted([two]).values()) == {1}
+
+
+async def test_each_digest_is_told_of_by_one(worlds: list[World]) -> None:
+    await tell_of_digests(*worlds)
+
+
+async def test_each_digest_is_told_of_by_one_worker_of_a_process(
+    store_of: Callable[[str], Store],
+) -> None:
+    async with store_of("sqlite").open(SystemClock()) as ledger:
+        await tell_of_digests(World(Opened(ledger)), World(Opened(ledger)))
+
+
+async def tell_of_digests(one: World, two: World) -> None:
+    """Events of the same people come to both; who closes a digest tells of all of them."""
+    count = 60
+    heard = Heard()
+    for number, world in enumerate((one, two)):
+        world.people.known = {f"u-{n}": person(f"u-{n}") for n in range(count)}
+        world.publish(
+            *({"user": f"u-{n}", "n": number, "id": f"e-{number}-{n}"} for n in range(count))
+        )
+    configs = sinks("mail")
+    async with (
+        running(one, TOLD, configs, checks=False, reporting=heard.reporting) as first,
+        running(two, TOLD, configs, checks=False, reporting=heard.reporting) as second,
+    ):
+        states = await both_ended([first, second])
+        digests = await first.rows(Kind.DIGEST)
+    messages = [message for world in (one, two) for message in told(world)]
+    assert sorted((who, n) for who, ns in messages for n in ns) == sorted(
+        (f"u-{n}", number) for number in (0, 1) for n in range(count)
+    )
+    taken = Counter(key for world in (one, two) for key in world.providers["mail"].accepted)
+    assert set(taken.values()) == {1}
+    assert states == {"delivered": len(digests), "suppressed digested": 2 * count}
+    assert len(heard.told) == len(taken) == len(digests)
 
 
 @pytest.mark.parametrize("wrong_by", [-60.0, 60.0])
