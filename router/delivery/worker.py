@@ -1,8 +1,9 @@
 """The worker: everything between sources and sinks, put together.
 
-A batch's life, and where to read of it: read, decode, match (``intake``); recipients, plan, look-up
-(``dispatch``); render, claim (``lane``, ``feeding``, ``claiming``); send, conclude (``sending``,
-``health``); settle (``settling``); commit (``intake``). What comes back is in ``resume``.
+A batch's life, and where to read of it: read (``intake``); decode, match (``decoding``,
+``matching``); recipients, plan, look-up (``dispatch``); render, claim (``lane``, ``feeding``,
+``claiming``); send, conclude (``sending``, ``health``); settle (``settling``); commit (``intake``).
+What comes back is in ``resume``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from anyio.abc import TaskGroup
 
 from router.clock import Clock
 from router.delivery.dead_letters import Publisher
+from router.delivery.decoding import Topics
 from router.delivery.dispatch import Dispatcher
 from router.delivery.feedback import FEEDBACK, Reporter, Reporting
-from router.delivery.intake import Intake, Topics, Window
+from router.delivery.intake import Intake, Window
 from router.delivery.lane import Lane
 from router.delivery.lanes import Lanes, SpillBudget
 from router.delivery.outbox import Outbox
