@@ -108,6 +108,19 @@ _NEXT_DUE = """
         ) AS at FROM (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2) AS ranks
     )
 """
+_WITH_READY = """
+    WITH RECURSIVE found (sink) AS (
+        SELECT min(sink) FROM delivery INDEXED BY ready WHERE ready IS NOT NULL
+        UNION ALL
+        SELECT (
+            SELECT min(sink) FROM delivery INDEXED BY ready
+            WHERE ready IS NOT NULL AND sink > found.sink
+        )
+        FROM found WHERE sink IS NOT NULL
+    )
+    SELECT sink FROM found WHERE sink IS NOT NULL
+"""
+"""From one sink to the next in the index: of thousands, most have nothing in it."""
 _HOLD = """
     UPDATE delivery SET
         state = 'claimed', epoch = ?, owner = ?, lease_until = ?, updated = ?, doubtful = ?,
@@ -140,8 +153,8 @@ def _due(
     names = None if kinds is None else [kind.value for kind in kinds]
     sql = _DUE % ("" if names is None else f"AND kind IN ({', '.join('?' * len(names))})")
     found: list[tuple[Any, ...]] = []
-    for sink, limit in sinks.items():
-        left = limit
+    for sink in _with_ready(tx, sinks):
+        left = sinks[sink]
         for rank in ranks:
             if left > 0:
                 asked = (sink, rank, tx.now, *(names or ()), left)
@@ -183,7 +196,16 @@ def _expired(tx: Transaction, limit: int, owner: str, lease_until: float) -> lis
 
 
 def next_due(tx: Transaction, sinks: Sequence[str]) -> Sequence[float | None]:
-    return [tx.db.execute(_NEXT_DUE, (sink,)).fetchone()[0] for sink in sinks]
+    with_ready = _with_ready(tx, sinks)
+    return [
+        tx.db.execute(_NEXT_DUE, (sink,)).fetchone()[0] if sink in with_ready else None
+        for sink in sinks
+    ]
+
+
+def _with_ready(tx: Transaction, sinks: Collection[str]) -> set[str]:
+    """Those of the sinks that have anything which may be handed out at some time."""
+    return {sink for (sink,) in tx.db.execute(_WITH_READY)}.intersection(sinks)
 
 
 def release(tx: Transaction, claims: Sequence[tuple[bytes, int]], owner: str) -> Sequence[None]:

@@ -15,8 +15,9 @@ import anyio.to_thread
 import pytest
 
 from router.clock import SystemClock
-from router.ledger import Fact, LedgerDown, Row, Settle, Settled, State
-from router.ledger._sqlite import schema
+from router.ledger import RANKS, Fact, LedgerDown, Row, Settle, Settled, State
+from router.ledger._sqlite import deliveries, schema
+from router.ledger._sqlite.rows import Transaction
 from router.ledger.sqlite import SqliteConfig, open_sqlite, open_sqlite_reader
 from router.problems import ConfigError
 from router.testing.ledger_lives import LENGTH_OF_LIFE, LIFE_ROWS, check_life, life
@@ -229,6 +230,24 @@ async def test_a_claim_whose_transaction_failed_is_none(store: SqliteStore) -> N
     assert one is not None
     assert two is not None
     assert (one.state, two.state) == (State.DELIVERED, State.CLAIMED)
+
+
+async def test_of_thousands_of_sinks_those_without_rows_are_not_asked_for(
+    store: SqliteStore,
+) -> None:
+    async with store.open() as ledger:
+        await ledger.settle([Settle(scheduled(n, sink=sink)) for n, sink in enumerate("adm")])
+    said: list[str] = []
+    db = schema.connect(store.path)
+    db.set_trace_callback(said.append)
+    wanted = {f"m@{n}": 5 for n in range(1000)} | {"a": 5, "m": 5}
+    tx = Transaction(db, store.clock.now())
+    (rows,) = deliveries.due(tx, [(wanted, None, RANKS)], "one", LEASE)
+    assert {row.sink for row in rows} == {"a", "m"}
+    times = deliveries.next_due(tx, list(wanted))
+    db.close()
+    assert [at for at in times if at is not None] != []
+    assert len(said) < 20
 
 
 async def test_a_caller_that_gave_up_holds_nobody_up(store: SqliteStore) -> None:
