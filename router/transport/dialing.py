@@ -22,6 +22,8 @@ _NEXT_FAMILY_S = 0.25
 _TLS_CLOSE_S = 1.0
 _LONGEST_PROXY_ANSWER = 16 * 1024
 
+_NO_NAME = Reason("dns_failed", "the name does not resolve")
+
 _Address: TypeAlias = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.BaseProtocol)
@@ -96,6 +98,8 @@ class Dialer:
                     raise
         except TimeoutError:
             raise NotSent(Reason("connect_timeout", "no connection in time")) from None
+        except UnicodeError:  # behind a proxy nobody has looked the name up
+            raise NotSent(_NO_NAME) from None
 
     async def _resolve(self, host: str, port: int, *, is_proxy: bool = False) -> list[_Address]:
         loop = asyncio.get_running_loop()
@@ -105,7 +109,7 @@ class Dialer:
         except TimeoutError:
             raise NotSent(Reason("dns_timeout", "the name was not resolved in time")) from None
         except (OSError, UnicodeError):
-            raise NotSent(Reason("dns_failed", "the name does not resolve")) from None
+            raise NotSent(_NO_NAME) from None
         found = cast("list[_Address]", answer)
         is_free = host.rstrip(".").lower() in normalised(self.options.allow_hosts)
         if is_proxy or is_free or not self.options.public_only:

@@ -492,6 +492,14 @@ class TestProxy:
                 )
         assert caught.value.reason.code == "proxy_refused"
 
+    @pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+    async def test_a_name_that_is_none_sends_nothing_through_a_proxy(self, host: str) -> None:
+        async with http() as proxy:
+            request = HttpRequest("POST", f"https://{host}/")
+            with pytest.raises(NotSent) as caught:
+                await send(request, proxy=f"http://127.0.0.1:{proxy.port}")
+        assert caught.value.reason.code == "dns_failed"
+
     async def test_an_unreachable_proxy_sent_nothing(self) -> None:
         with pytest.raises(NotSent) as caught:
             await send(
