@@ -135,7 +135,8 @@ class _Day:
         patience = min(until, self._clock.now() + _PATIENCE_S)
         while self._clock.now() < patience:
             if await process.is_at_rest():
-                self._journal.rests.append(self._clock.now())
+                if await process.has_taken_all_in():
+                    self._journal.rests.append(self._clock.now())
                 break
             await anyio.sleep(_LOOK_S)
         left = until - self._clock.now()

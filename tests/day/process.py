@@ -90,6 +90,10 @@ class Process:
                 return False
         return self._looks_idle() and simulated_loop().is_quiet
 
+    async def has_taken_all_in(self) -> bool:
+        """At rest, no event waits for the directory that was away when it came."""
+        return not await self.rows(Kind.INPUT, State.SCHEDULED, limit=1)
+
     @property
     def has_nothing_in_hand(self) -> bool:
         """No message is on its way to a provider."""
