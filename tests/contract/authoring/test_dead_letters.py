@@ -44,6 +44,7 @@ def letter(
     reason: str = "render_failed",
     cut: Cut | None = None,
     headers: tuple[tuple[str, bytes], ...] = (),
+    hop: int = 0,
 ) -> DeadLetter:
     record = Record("orders", 0, offset, 1_699_999_999.0, b"k", EVENT, headers)
     return DeadLetter(
@@ -58,6 +59,7 @@ def letter(
         identity="i",
         at=at,
         cut=cut,
+        hop=hop,
     )
 
 
@@ -166,6 +168,14 @@ def test_without_kafka_a_replay_goes_into_the_ledger_once(folder: Path) -> None:
     again = run("dead-letters", "replay", "-c", config, "--route", "paid", "--output", "json")
     assert again.json["replayed"] == []
     assert "it was replayed before" in again.json["skipped"][0]["why"]
+
+
+def test_without_kafka_what_was_replayed_eight_times_is_left(folder: Path) -> None:
+    config = in_file(folder, letter(hop=7), letter(1, hop=8), ledger=SQLITE)
+    ran = run("dead-letters", "replay", "-c", config, "--all", "--output", "json")
+    assert ran.json["replayed"] == ["1"]
+    why = "it has been replayed 8 times: it goes in circles"
+    assert ran.json["skipped"] == [{"id": "2", "why": why}]
 
 
 async def rows_in(path: Path) -> list[Row]:

@@ -6,7 +6,16 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.events import POISON_CODES, DecodeConfig, Event, Poison, Record, decode, peek_type
+from router.events import (
+    POISON_CODES,
+    DecodeConfig,
+    Event,
+    Poison,
+    Record,
+    decode,
+    peek_type,
+    source_and_id,
+)
 
 NAMES = st.sampled_from(
     ["content-type", "ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "kind", "x"]
@@ -99,6 +108,8 @@ def test_any_record_is_an_event_or_poison_with_a_known_reason(record: Record, co
     assert result.time <= record.timestamp + 300
     assert len(result.id) <= 1100
     assert peeked is None or peeked == result.type
+    by_id = None if result.identity.startswith("@") else (result.source, result.id)
+    assert source_and_id(result.identity) == by_id
 
 
 @settings(max_examples=500, deadline=None)
