@@ -31,6 +31,8 @@ class _Loaded:
         return self._rows[key]
 
     def put(self, row: Row) -> None:
+        if self._rows.get(row.key) is None:
+            self._rows.pop(row.key, None)  # rows get their numbers in the order of their first put
         self._rows[row.key] = row
 
     def pointed(self, scope: str) -> bytes | None:
