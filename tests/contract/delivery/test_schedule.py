@@ -136,7 +136,7 @@ async def test_what_is_urgent_goes_first_when_a_sink_opens(world: World) -> None
         await run.until(lambda: len(hook.accepted) == 30)
         found = await kinds_accepted(run, hook)
         assert found[:10] == ["urgent"] * 10
-        assert found.index("bulk") > found.index("normal")
+        assert found[10:20].count("bulk") <= 2, "a turn of its own now and then"
         assert found[-4:] == ["bulk"] * 4
 
 
