@@ -99,6 +99,13 @@ def of_job(job: Job) -> Subject:
     )
 
 
+def of_primary(row: Row, fallback: Job) -> Subject:
+    """The delivery of this row, of which only its fallback is known."""
+    sink, epoch, attempts = row.sink, row.epoch, row.attempts
+    subject = replace(of_job(fallback), key=row.key, step=None, target=None)
+    return replace(subject, sink=sink, epoch=epoch, attempts=attempts)
+
+
 def of_delivery(delivery: Delivery) -> Subject:
     """A delivery that ends as it is planned."""
     recipient = delivery.recipient.id if delivery.recipient else ""

@@ -14,7 +14,7 @@ from router.clock import Clock
 from router.delivery.books import Rows, book_changes, book_exit, book_new, open_keys
 from router.delivery.dead_letters import dead_letter_row
 from router.delivery.fallbacks import after_cause, effect
-from router.delivery.feedback import Reporter, Subject, of_job
+from router.delivery.feedback import Reporter, Subject, of_job, of_primary
 from router.delivery.gone import GoneAddresses
 from router.delivery.job import Job, unpack
 from router.delivery.offsets import Ticket
@@ -169,7 +169,8 @@ class Settler:
             elif is_ours:
                 book_new(account, row)
 
-        reports = self.reports(of_job(kept), Suppressed(reason)) if kept is not None else ()
+        subject = of_primary(row, fallback) if kept is None else of_job(kept)
+        reports = self.reports(subject, Suppressed(reason))
         settle = Settle(row, "start", (after_cause(after),), reports)
         self.write(settle, route=fallback.route, done=done, members=kept.waiting if kept else ())
 

@@ -1,7 +1,8 @@
 """Fallbacks, devices, delays, cancellations and answers in every combination.
 
 However they meet, every delivery ends, the books agree with the ledger, and nobody is told by a
-fallback of what the primary has told already, unless an attempt of the primary was in doubt.
+fallback of what the primary has told already, unless an attempt of the primary was in doubt. Each
+end but that of a fallback which was not needed is reported once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from router.planning.policies import CancelOn, RoutePolicy, Same, StepPolicy
 from router.recipients import Device
 from tests.contract.delivery.harness import SteppedClock, World, running, sinks
 from tests.contract.delivery.stores import MemoryStore
+from tests.contract.delivery.test_feedback import Heard
 from tests.unit.planning.builders import condition, path, person, route, rules, step
 
 MINUTE = 60.0
@@ -106,6 +108,7 @@ async def run_of(trial: Trial) -> None:
     email = "u-1@example.org" if trial.is_reachable else None
     world.people.known["u-1"] = person("u-1", devices=devices, email=email)
     doubtful: set[bytes] = set()
+    heard = Heard()
     dice = Random(trial.seed)
     for name in SINKS:
         world.providers[name].always = answers(dice, doubtful)  # type: ignore[assignment]
@@ -113,7 +116,7 @@ async def run_of(trial: Trial) -> None:
         condition({"type": "closed"}), (Same(path("data.user"), path("data.user")),), 1e6
     )
     made: Route = replace(route(*trial.steps), policy=RoutePolicy(cancel_on=cancel))
-    async with running(world, rules(made), SINKS) as run:
+    async with running(world, rules(made), SINKS, reporting=heard.reporting) as run:
         world.publish({"user": "u-1"})
         for moment in range(8):
             if moment == trial.cancels_at:
@@ -125,7 +128,14 @@ async def run_of(trial: Trial) -> None:
             while (await run.ledger.stats()).backlog:
                 await run.later(UNTIL_OVER)
         await run.balanced()
-        check(trial, await run.rows(), doubtful)
+        rows = await run.rows()
+        check(trial, rows, doubtful)
+        told = sorted(one.data["delivery"] for one in heard.feedback)
+        assert told == sorted(row.key.hex() for row in rows if is_news(row)), (trial, rows)
+
+
+def is_news(row: Row) -> bool:
+    return row.reason is None or row.reason.code != "not_needed"
 
 
 def check(trial: Trial, rows: list[Row], doubtful: set[bytes]) -> None:
