@@ -198,11 +198,13 @@ class _Settling:
     def _awaited_families(self, settlements: Sequence[Settle]) -> set[bytes]:
         if self._tx.db.execute(_ANY_WAITING).fetchone() is None:
             return set()
+        rows = [s.row for s in settlements if s.waiters != "keep"]
+        keys = {row.key for row in rows}
+        rows += [row for s in settlements for row in s.follow_ups if row.key in keys]
         families = {
             family
-            for s in settlements
-            if s.waiters != "keep"
-            for family in (s.row.family, self._family(s.row.key))
+            for row in rows
+            for family in (row.family, self._family(row.key))
             if family is not None
         }
         sql = "SELECT wait_on FROM delivery WHERE state = 'waiting' AND wait_on IN (%s)"
