@@ -169,6 +169,7 @@ async def test_a_stand_in_for_the_unreachable_on_a_silenced_channel_survives_a_k
         await run.worker.silences.add(silence(durable, sink="push"))
         durable.orders(1)
         await run.until(lambda: durable.providers["mail"].sent)
+        await run.worker.settler.flush()
     durable.providers["mail"].hangs = None
     async with running(durable, rules(chain), both) as run:
         await run.ended()
