@@ -95,6 +95,7 @@ class Journal:
 
     Attributes:
         rests: When all that was published by then had been taken in, and nothing was under way.
+        away: From when until when nobody could be looked up.
         rows: The ledger's in the end, by key; ``digests`` those of digests.
         expected: What has to be in the ledger, by key or family: route and event.
         members: Keys of the members of digests: route, person, event.
@@ -109,6 +110,7 @@ class Journal:
     rests: list[float] = field(default_factory=list[float])
     lives: list[Life] = field(default_factory=list[Life])
     silences: list[Silence] = field(default_factory=list[Silence])
+    away: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     troubles: Counter[str] = field(default_factory=Counter[str])
     rows: dict[bytes, Row] = field(default_factory=dict[bytes, Row])
     digests: list[Row] = field(default_factory=list[Row])

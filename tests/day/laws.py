@@ -279,17 +279,21 @@ def priorities(journal: Journal) -> Iterator[str]:
     for line in by_sink.values():
         bulk = [s.attempt.at for s in line if s.step.policy.rank is Rank.BULK]
         for sent in line:
-            if sent.step.policy.rank is Rank.URGENT and not _had_restart(journal, sent):
+            if sent.step.policy.rank is Rank.URGENT and not _had_to_wait(journal, sent):
                 since = journal.events[sent.attempt.events[0]].at + 1
                 before = sum(since < at < sent.attempt.at for at in bulk) if bulk else 0
                 if before > _OVERTAKEN:
                     yield f"{before} bulk messages went before {_of(sent)}"
 
 
-def _had_restart(journal: Journal, sent: _Sent) -> bool:
-    """A process ended between its event and its send: its claim may have been left behind."""
+def _had_to_wait(journal: Journal, sent: _Sent) -> bool:
+    """A process ended between its event and its send, and its claim may have been left behind; or
+    nobody knew who it is for."""
     since = journal.events[sent.attempt.events[0]].at
-    return any(since <= life.end <= sent.attempt.at for life in journal.lives if life.end)
+    has_ended = any(since <= life.end <= sent.attempt.at for life in journal.lives if life.end)
+    return has_ended or any(
+        begin <= sent.attempt.at and since <= end + SLACK_S for begin, end in journal.away
+    )
 
 
 def fallbacks(journal: Journal) -> Iterator[str]:

@@ -30,7 +30,7 @@ from tests.day.way import Way
 PLACES: Final = tuple(TopicPartition("events", number) for number in range(3))
 DECODE: Final = DecodeConfig()
 _LIMITS: Final = Limits(Window(500, 32 * 1024**2, 128 * 1024**2), commit_every_s=1.0)
-_GRACE_S: Final = 60.0
+_GRACE_S: Final = 180.0
 _AGAIN_S: Final = 1.0
 _READ_EVERY_S: Final = 0.1
 

@@ -95,10 +95,11 @@ class Troubles:
                     process.around.providers[sink].gone.add(device.token)
 
     async def directory_away(self, process: Process) -> None:
-        process.around.people.is_away = True
+        process.around.people.is_away, since = True, process.around.clock.now()
 
         def end(process: Process) -> None:
             process.around.people.is_away = False
+            process.around.journal.away.append((since, process.around.clock.now()))
 
         self._until(process, self._dice.uniform(30, 900), end)
 
