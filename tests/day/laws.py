@@ -209,16 +209,19 @@ def silences(journal: Journal) -> Iterator[str]:
 
 def cancellations(journal: Journal) -> Iterator[str]:
     """What another event has ended is not sent any more: not that of a route, nor a step's. What
-    a digest tells of was decided when it closed, after the last of its events."""
+    a digest tells of was decided when it closed, after the last of its events. Of an event that was
+    published twice, either record may be the one that was sent for."""
     ended = _ended(journal)
     for sent in _sent(journal):
+        row = journal.rows.get(sent.attempt.key)
         is_digest = sent.route.policy.digest is not None and sent.step.is_for_people
         decided = max(e.record.timestamp for e in sent.events) if is_digest else sent.attempt.at
         for name, cancel in _endings(sent):
             for event in sent.events:
                 value = _tie([same.own for same in cancel.same], event)
+                began = max(event.time, row.event_time if row and not is_digest else 0.0)
                 for time, known in ended.get((name, value), ()):
-                    if 0 <= time - event.time <= cancel.within and decided > known + 1:
+                    if 0 <= time - began <= cancel.within and decided > known + 1:
                         yield f"{_of(sent)} was sent {sent.attempt.at - known:.0f} s after its end"
 
 
