@@ -24,7 +24,7 @@ from router.delivery.sending import BATCH, TARGET_WAITS, Workers
 from router.delivery.silences import Silences
 from router.ledger import LedgerDown
 from router.messages import Reason
-from router.planning import EXPIRED, Scheduled, Settlement, Suppressed, has_expired
+from router.planning import EXPIRED, Settlement, Suppressed, has_expired
 from router.telemetry import SinkMetrics
 
 log = logging.getLogger("router.delivery")
@@ -189,8 +189,7 @@ class Feeder:
             self._queue.hold(job, self._clock.monotonic() + min(wait, _SHORT_S))
             return
         for ready in await render_all([job], self._workers, self._clock):
-            due = until if job.expires_at is None else min(until, job.expires_at)
-            self._workers.end(ready, Scheduled(due, reason))
+            self._workers.put_off(ready, until, reason)
 
     async def _keep(self, job: Job, settlement: Settlement) -> None:
         """What a rule keeps back goes to the schedule, whatever the budget for spilling says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import final
 
-from router.events import DecodeConfig, Event, Poison, Record, decode
+from router.events import DecodeConfig, Event, Record, decode
 
 
 @final
@@ -38,5 +38,4 @@ class Readings:
 
     def all_of(self, record: Record) -> list[Event]:
         """A record as an event, once for each way that sources read records."""
-        events = [decode(record, decoding) for decoding in self._distinct]
-        return [event for event in events if not isinstance(event, Poison)]
+        return [event for (event,) in self.all_together([record])]

@@ -118,7 +118,7 @@ class Workers:
     def shelve(self) -> None:
         """Gives what is claimed and not being sent to the schedule."""
         while self._ready:
-            self._put_off(self._ready.popleft(), self._clock.now(), _STOPPED)
+            self.put_off(self._ready.popleft(), self._clock.now(), _STOPPED)
 
     async def run(self, sink: Sink | BatchSink) -> None:
         """Sends until cancelled."""
@@ -162,20 +162,21 @@ class Workers:
         now = self._clock.now()
         if self._clock.monotonic() - job.claimed_at >= self._config.timeout + MARGIN_S:
             # Its lease might end during the send.
-            self._put_off(job, now, Reason("lease", "it waited too long"))
+            self.put_off(job, now, Reason("lease", "it waited too long"))
         elif has_expired(job.expires_at, now):
             self.end(job, Suppressed(EXPIRED))
         elif job is not self.probe and (gate := self._gates.closed(now)):
-            self._put_off(job, now, gate.reason)
+            self.put_off(job, now, gate.reason)
         elif (until := self._gates.target_until(job.target.address, now)) is not None:
-            self._put_off(job, until, TARGET_WAITS)
+            self.put_off(job, until, TARGET_WAITS)
         else:
             if job.is_repeat:
                 self._count.repeat()
             return True
         return False
 
-    def _put_off(self, job: Job, until: float, reason: Reason) -> None:
+    def put_off(self, job: Job, until: float, reason: Reason) -> None:
+        """Hands a delivery to the schedule, due then, or as it expires if that is sooner."""
         due = until if job.expires_at is None else min(until, job.expires_at)
         self.end(job, Scheduled(due, reason))
 
