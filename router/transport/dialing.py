@@ -10,17 +10,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
+import anyio.to_thread
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
 from router.messages import Reason
-from router.transport.checks import ADDRESS_REFUSED, normalised, os_text
+from router.transport.checks import ADDRESS_REFUSED, normalised, os_text, tls_context
 from router.transport.guard import is_public
 from router.transport.model import HttpOptions, NotSent
 
 _NEXT_FAMILY_S = 0.25
 _TLS_CLOSE_S = 1.0
 _LONGEST_PROXY_ANSWER = 16 * 1024
+
+NO_ANSWER = Reason("answer_timeout", "no answer in time")
+CLIENT_CLOSED = Reason("client_closed", "the client was closed")
 
 _NO_NAME = Reason("dns_failed", "the name does not resolve")
 
@@ -39,7 +43,7 @@ class Place(NamedTuple):
     is_secure: bool
 
 
-def proxy_of(options: HttpOptions) -> URL | None:
+def _proxy_of(options: HttpOptions) -> URL | None:
     """The proxy to go through.
 
     Raises:
@@ -51,6 +55,20 @@ def proxy_of(options: HttpOptions) -> URL | None:
     if proxy.scheme != "http" or not proxy.host:
         raise OSError("requests go through http: proxies only")
     return proxy
+
+
+async def dialer_for(options: HttpOptions, protocol: str) -> Dialer:
+    """How a client of these options connects; files with certificates are read in a thread.
+
+    Args:
+        protocol: What is spoken (ALPN).
+
+    Raises:
+        OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
+    """
+    proxy = _proxy_of(options)
+    context = await anyio.to_thread.run_sync(tls_context, options, protocol)
+    return Dialer(options, context, proxy)
 
 
 def basic(user: str, password: str) -> str:

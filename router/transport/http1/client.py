@@ -13,10 +13,9 @@ from contextlib import asynccontextmanager
 from typing import final
 
 import anyio
-import anyio.to_thread
 
-from router.transport.checks import checked_url, tls_context
-from router.transport.dialing import Dialer, proxy_of
+from router.transport.checks import checked_url
+from router.transport.dialing import Dialer, dialer_for
 from router.transport.http1.connection import Exchange
 from router.transport.http1.pool import Pool
 from router.transport.http1.wire import Target, request_bytes, target_of
@@ -33,9 +32,7 @@ async def open_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
     Raises:
         OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
     """
-    proxy = proxy_of(options)
-    context = await anyio.to_thread.run_sync(tls_context, options, "http/1.1")
-    dialer = Dialer(options, context, proxy)
+    dialer = await dialer_for(options, "http/1.1")
     pool = Pool(options, dialer)
     try:
         yield _Client(options, dialer, pool)

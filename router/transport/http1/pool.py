@@ -9,16 +9,14 @@ from typing import final
 import anyio
 
 from router.messages import Reason
-from router.transport.dialing import Dialer, Place
+from router.transport.dialing import CLIENT_CLOSED, NO_ANSWER, Dialer, Place
 from router.transport.http1.connection import Connection, Exchange
 from router.transport.model import HttpOptions, NotSent
 
 _KEEP_ALIVE_S = 15.0
 
-_NO_ANSWER = Reason("answer_timeout", "no answer in time")
 _NO_CONNECTION = Reason("pool_timeout", "no connection became free in time")
 _ENDED = Reason("connect_failed", "the server ended the connection")
-_CLOSED = Reason("client_closed", "the client was closed")
 
 
 @final
@@ -73,7 +71,7 @@ class Pool:
     def expire(self, exchange: Exchange) -> None:
         """The request's time is over."""
         if exchange.connection is not None:
-            exchange.connection.give_up(exchange, _NO_ANSWER)
+            exchange.connection.give_up(exchange, NO_ANSWER)
             return
         exchange.is_late = True
         if exchange.dialing is not None:
@@ -84,7 +82,7 @@ class Pool:
     def abandon(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any longer."""
         if exchange.connection is not None:
-            exchange.connection.give_up(exchange, _NO_ANSWER)
+            exchange.connection.give_up(exchange, NO_ANSWER)
 
     async def close(self) -> None:
         """Ends every connection; what is under way is broken off."""
@@ -94,7 +92,7 @@ class Pool:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_exception(NotSent(_CLOSED))
+                turn.set_exception(NotSent(CLIENT_CLOSED))
         connections = list(self._connections)
         for connection in connections:
             connection.close()
@@ -111,7 +109,7 @@ class Pool:
     async def _wait_for_turn(self, exchange: Exchange) -> None:
         """Waits until one more exchange may be under way, and counts it."""
         if self._is_closed:
-            raise NotSent(_CLOSED)
+            raise NotSent(CLIENT_CLOSED)
         if self._under_way < self._most:
             self._under_way += 1
             return
@@ -146,7 +144,7 @@ class Pool:
                 raise NotSent(_ENDED)
             if self._is_closed:
                 connection.abort()
-                raise NotSent(_CLOSED)
+                raise NotSent(CLIENT_CLOSED)
             self._connections.add(connection)
             return connection
         raise NotSent(_NO_CONNECTION)

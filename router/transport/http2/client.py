@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from typing import final
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 from yarl import URL
 
 from router.messages import Reason
-from router.transport.checks import check_head, checked_url, tls_context
-from router.transport.dialing import Dialer, Place, proxy_of
+from router.transport.checks import check_head, checked_url
+from router.transport.dialing import Dialer, Place, dialer_for
 from router.transport.http2.exchange import Exchange
 from router.transport.http2.pool import Pool
 from router.transport.model import (
@@ -38,9 +37,7 @@ async def open_http2_client(options: HttpOptions) -> AsyncGenerator[HttpClient]:
     Raises:
         OSError: a file with certificates can't be read or used, or the proxy is not an HTTP one.
     """
-    proxy = proxy_of(options)
-    context = await anyio.to_thread.run_sync(tls_context, options, "h2")
-    dialer = Dialer(options, context, proxy)
+    dialer = await dialer_for(options, "h2")
     async with anyio.create_task_group() as tasks:
         client = _Client(options, dialer, tasks)
         try:

@@ -9,7 +9,7 @@ from typing import final
 from anyio.abc import TaskGroup
 
 from router.messages import Reason
-from router.transport.dialing import Dialer, Place
+from router.transport.dialing import CLIENT_CLOSED, NO_ANSWER, Dialer, Place
 from router.transport.http2.connection import Connection
 from router.transport.http2.exchange import Exchange
 from router.transport.model import HttpOptions, NotSent
@@ -17,9 +17,7 @@ from router.transport.model import HttpOptions, NotSent
 _REDIAL_S = 1.0
 
 _ABANDONED = Reason("abandoned", "the sender was stopped")
-_NO_ANSWER = Reason("answer_timeout", "no answer in time")
 _NO_STREAM = Reason("pool_timeout", "no stream became free in time")
-_CLOSED = Reason("client_closed", "the client was closed")
 
 
 @final
@@ -48,14 +46,14 @@ class Pool:
     def submit(self, exchange: Exchange) -> None:
         """Starts a request, or lets it wait for a stream."""
         if self._is_closed:
-            exchange.break_off(_CLOSED)
+            exchange.break_off(CLIENT_CLOSED)
             return
         self._waiting.append(exchange)
         self.pump()
 
     def expire(self, exchange: Exchange) -> None:
         """The request's time is over."""
-        self._give_up(exchange, _NO_STREAM if exchange.connection is None else _NO_ANSWER)
+        self._give_up(exchange, _NO_STREAM if exchange.connection is None else NO_ANSWER)
 
     def abandon(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any longer."""
@@ -82,7 +80,7 @@ class Pool:
         """Ends every connection; what is under way is broken off."""
         self._is_closed = True
         while self._waiting:
-            self._waiting.popleft().break_off(_CLOSED)
+            self._waiting.popleft().break_off(CLIENT_CLOSED)
         connections = list(self._connections)
         for connection in connections:
             connection.close()
