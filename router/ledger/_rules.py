@@ -20,6 +20,7 @@ from router.ledger._model import (
     Settle,
     Settled,
     State,
+    Stats,
 )
 from router.messages import Reason
 
@@ -339,6 +340,24 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+# Figures -------------------------------------------------------------------------------------
+
+
+def stats_of(tally: Iterable[tuple[Kind, State, str, int, int]]) -> Stats:
+    """A ledger's figures, from how many rows of a kind and a sink are in a state, and the bytes of
+    their blobs; one kind, state and sink may come in several parts. When
+    the oldest became due is not among them."""
+    rows: dict[tuple[Kind, State], int] = {}
+    backlog: dict[str, int] = {}
+    backlog_bytes: dict[str, int] = {}
+    for kind, state, sink, count, size in tally:
+        rows[kind, state] = rows.get((kind, state), 0) + count
+        if not state.is_final:
+            backlog[sink] = backlog.get(sink, 0) + count
+            backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
+    return Stats(rows, backlog, backlog_bytes, None)
 
 
 # Rates ---------------------------------------------------------------------------------------

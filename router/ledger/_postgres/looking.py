@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from router.ledger import _rules as rules
@@ -78,20 +79,13 @@ async def rows(
 
 
 async def stats(connections: Connections) -> Stats:
-    counts: dict[tuple[Kind, State], int] = {}
-    backlog: dict[str, int] = {}
-    backlog_bytes: dict[str, int] = {}
-    age: float | None = None
-    for record in await connections.fetch(_STATS, connections.now):
-        kind, state_name, sink, count, size, age = record
-        state = STATES[state_name]
-        key = KINDS[kind], state
-        counts[key] = counts.get(key, 0) + count
-        if not state.is_final:
-            sink = from_store(sink)
-            backlog[sink] = backlog.get(sink, 0) + count
-            backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
-    return Stats(counts, backlog, backlog_bytes, None if age is None or age < 0 else age)
+    found = await connections.fetch(_STATS, connections.now)
+    stats = rules.stats_of(
+        (KINDS[kind], STATES[state], from_store(sink), count, size)
+        for kind, state, sink, count, size, _ in found
+    )
+    age: float | None = found[0]["age"] if found else None
+    return replace(stats, oldest_due=None if age is None or age < 0 else age)
 
 
 async def next_due(connections: Connections, sinks: Sequence[str]) -> float | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from heapq import nsmallest
 from typing import Any
 
+from router.ledger import _rules as rules
 from router.ledger._model import Fact, Kind, Row, State, Stats
 from router.ledger._redis.rows import KINDS, STATES, fact_of, from_store, or_false, row_of, to_store
 from router.ledger._redis.store import DELIVERIES, FACTS, Store
@@ -84,27 +86,19 @@ class RedisReader:
 
     async def stats(self) -> Stats:
         tally, now = await self._store.run(DELIVERIES, "stats")
-        counts: dict[tuple[Kind, State], int] = {}
-        backlog: dict[str, int] = {}
-        backlog_bytes: dict[str, int] = {}
-        for name, count, size in tally:
-            if not count:
-                continue
-            kind, state_name, sink = name.split(b"|", 2)
-            state = STATES[state_name]
-            key = KINDS[kind], state
-            counts[key] = counts.get(key, 0) + count
-            if not state.is_final:
-                sink = from_store(sink)
-                backlog[sink] = backlog.get(sink, 0) + count
-                backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
-        first = await self.next_due(list(backlog)) if backlog else None
+        stats = rules.stats_of(_tallied(name, count, size) for name, count, size in tally if count)
+        first = await self.next_due(list(stats.backlog)) if stats.backlog else None
         age = None if first is None or first > now else now - first
-        return Stats(counts, backlog, backlog_bytes, age)
+        return replace(stats, oldest_due=age)
 
     async def next_due(self, sinks: Sequence[str]) -> float | None:
         at = await self._store.run(DELIVERIES, "next_due", sinks=[to_store(s) for s in sinks])
         return None if at is False else float(at)
+
+
+def _tallied(name: bytes, count: int, size: int) -> tuple[Kind, State, str, int, int]:
+    kind, state, sink = name.split(b"|", 2)
+    return KINDS[kind], STATES[state], from_store(sink), count, size
 
 
 def in_order(found: Sequence[Any]) -> list[Fact]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from router.clock import Clock
+from router.ledger import _rules as rules
 from router.ledger._contract import LedgerDown
 from router.ledger._model import Fact, Kind, Row, State, Stats
 from router.ledger._sqlite import deliveries, facts
@@ -106,17 +108,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _stats(tx: Transaction) -> Stats:
-    rows: dict[tuple[Kind, State], int] = {}
-    backlog: dict[str, int] = {}
-    backlog_bytes: dict[str, int] = {}
-    for kind, state_name, sink, count, size in tx.db.execute("SELECT * FROM tally WHERE count > 0"):
-        state = STATES[state_name]
-        key = KINDS[kind], state
-        rows[key] = rows.get(key, 0) + count
-        if not state.is_final:
-            backlog[sink] = backlog.get(sink, 0) + count
-            backlog_bytes[sink] = backlog_bytes.get(sink, 0) + size
-    times = deliveries.next_due(tx, list(backlog))
+    tally = tx.db.execute("SELECT * FROM tally WHERE count > 0")
+    stats = rules.stats_of((KINDS[kind], STATES[state], *rest) for kind, state, *rest in tally)
+    times = deliveries.next_due(tx, list(stats.backlog))
     oldest = min((at for at in times if at is not None), default=None)
     age = None if oldest is None or oldest > tx.now else tx.now - oldest
-    return Stats(rows, backlog, backlog_bytes, age)
+    return replace(stats, oldest_due=age)
