@@ -29,18 +29,6 @@ from router.planning.admission import Refused
 from router.planning.silences import Silence
 from router.recipients import Directory
 
-__all__ = [
-    "DigestRehearsal",
-    "EventRehearsal",
-    "Rehearsal",
-    "Rehearsed",
-    "RouteRehearsal",
-    "Verdict",
-    "rehearse",
-    "rehearse_event",
-    "rehearse_events",
-]
-
 
 @dataclass(slots=True)
 class _Played:

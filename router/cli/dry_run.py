@@ -8,8 +8,9 @@ import anyio
 import click
 
 from router.authoring.inputs import Given, at_time, with_recipients
-from router.authoring.rehearsal import DigestRehearsal, Rehearsal, rehearse_events
+from router.authoring.rehearsal import Rehearsal, rehearse_events
 from router.authoring.rehearsal_report import rehearsals_to_dict, summary_of
+from router.authoring.rehearsed import DigestRehearsal
 from router.authoring.silences import read_silences
 from router.cli.clusters import read_project_with
 from router.cli.events import (

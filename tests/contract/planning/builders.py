@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import orjson
 
-from router.authoring.rehearsal import EventRehearsal, Rehearsed, rehearse
+from router.authoring.rehearsal import rehearse
+from router.authoring.rehearsed import EventRehearsal, Rehearsed
 from router.config import Project, load_project
 from router.events import Record
 from router.recipients import Found, Recipient, Unknown

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from router.authoring.rehearsal import Verdict
+from router.authoring.rehearsed import Verdict
 from router.messages import AnalyticsEvent, ProfileUpdate
 from router.recipients import Recipient
 from tests.contract.planning.builders import NOW, lines_of, load, record, rehearsed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from router.authoring.rehearsal import Rehearsed, Verdict
+from router.authoring.rehearsed import Rehearsed, Verdict
 from router.config import Project, load_project
 from router.planning import fan_out
 from router.recipients import Device, Recipient

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from router.authoring.rehearsal import Verdict
+from router.authoring.rehearsed import Verdict
 from router.config import Project
 from router.events import DecodeConfig, Record, SecretField
 from router.messages import (

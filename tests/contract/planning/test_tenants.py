@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from router.authoring.lint import lint
-from router.authoring.rehearsal import Verdict
+from router.authoring.rehearsed import Verdict
 from router.clock import SystemClock
 from router.config import Loaded, Project, load_project
 from router.delivery import Reporting
