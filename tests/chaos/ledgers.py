@@ -24,7 +24,7 @@ from router.sandbox.process import free_port
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import SHARED, Scenario
 from tests.chaos.site import Report, Site
-from tests.chaos.trial import trial
+from tests.chaos.trial import Trial, trial
 from tests.servers import PASSWORD, USER, Server, postgres, redis
 from tests.system.processes import Daemon, eventually
 
@@ -85,6 +85,21 @@ async def own_server(
         await server.stop()
 
 
+@asynccontextmanager
+async def two_at_work(t: Trial, count: int, drip_s: float) -> AsyncGenerator[list[Daemon]]:
+    """Two replicas amid their work; the block is the fault. After it, all is done in the end."""
+    t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=drip_s))
+    replicas = await t.replicas("one", "two")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(t.publish, count, 12)
+        await t.arrivals(count // 6)
+        yield replicas
+        t.fault_ends()
+    await t.drained()
+    for running in replicas:
+        await t.is_ready(running)
+
+
 async def crashed(site: Site) -> Report:
     """It crashes under load and comes back: what was acknowledged is there, the rest waits."""
     count = site.size(120)
@@ -92,19 +107,11 @@ async def crashed(site: Site) -> Report:
         own_server(site) as (server, own),
         trial(own, partitions=_PARTITIONS, sink=_SINK) as t,
     ):
-        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.2))
-        replicas = await t.replicas("one", "two")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(t.publish, count, 12)
-            await t.arrivals(count // 6)
+        async with two_at_work(t, count, 0.2) as replicas:
             await server.crash()
             await say_so(replicas, site)
             await anyio.sleep(site.seconds(2))
             await server.start()
-            t.fault_ends()
-        await t.drained()
-        for running in replicas:
-            await t.is_ready(running)
         return nothing_twice(await t.end())
 
 
@@ -207,22 +214,14 @@ async def out_of_memory(site: Site) -> Report:
         trial(own, partitions=_PARTITIONS, sink=_SINK) as t,
     ):
         assert own.server is not None
-        t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
-        replicas = await t.replicas("one", "two")
         async with (
             Redis(host="127.0.0.1", port=own.server.port, password=PASSWORD) as client,
-            anyio.create_task_group() as tasks,
+            two_at_work(t, count, 0.1) as replicas,
         ):
-            tasks.start_soon(t.publish, count, 12)
-            await t.arrivals(count // 6)
             await client.config_set("maxmemory", "1mb")
             await say_so(replicas, site)
             await anyio.sleep(site.seconds(3))
             await client.config_set("maxmemory", "0")
-            t.fault_ends()
-        await t.drained()
-        for running in replicas:
-            await t.is_ready(running)
         return nothing_twice(await t.end())
 
 
@@ -237,20 +236,12 @@ async def out_of_space(site: Site) -> Report:
         ):
             assert own.server is not None
             await _put_tables_on(own.server, place / "tables")
-            t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.1))
-            replicas = await t.replicas("one", "two")
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(t.publish, count, 12)
-                await t.arrivals(count // 6)
+            async with two_at_work(t, count, 0.1) as replicas:
                 filler = place / "filler"
                 _fill(filler)
                 await say_so(replicas, site)
                 await anyio.sleep(site.seconds(3))
                 filler.unlink()
-                t.fault_ends()
-            await t.drained()
-            for running in replicas:
-                await t.is_ready(running)
             return nothing_twice(await t.end())
 
 

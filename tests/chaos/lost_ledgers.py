@@ -12,7 +12,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from router.sandbox import ANY_TARGET, Fault
-from tests.chaos.ledgers import OwnServer, nothing_twice, own_server, say_so
+from tests.chaos.ledgers import OwnServer, nothing_twice, own_server, say_so, two_at_work
 from tests.chaos.proxy import proxy
 from tests.chaos.scenario import NOTES, SHARED, Run, Scenario
 from tests.chaos.site import Report, Site
@@ -127,19 +127,11 @@ async def failed_over(site: Site) -> Report:
             hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
             both = replace(first, url=f"postgresql://{USER}@{hosts}/postgres")
             async with trial(replace(site, server=both), partitions=_PARTITIONS, sink=_SINK) as t:
-                t.box.http.faults.plan(ANY_TARGET, always=Fault("drip", seconds=0.2))
-                replicas = await t.replicas("one", "two")
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(t.publish, count, 12)
-                    await t.arrivals(count // 6)
+                async with two_at_work(t, count, 0.2) as replicas:
                     await primary.crash()
                     await say_so(replicas, site)
                     await anyio.sleep(site.seconds(2))
                     await _promote(second.url)
-                    t.fault_ends()
-                await t.drained()
-                for running in replicas:
-                    await t.is_ready(running)
                 return nothing_twice(await t.end())
     finally:
         await primary.stop()

@@ -51,6 +51,12 @@ def _step(route: Route, sink: str) -> Step:
     return step
 
 
+def _began(journal: Journal, sent: _Sent) -> float:
+    """The time of the record that was sent for: an event that was published twice has two."""
+    row = journal.rows.get(sent.attempt.key)
+    return row.event_time if row else 0.0
+
+
 def _notifications(journal: Journal) -> Iterator[tuple[Route, str, Event]]:
     """What people were told, or would have been: once each, however often it was tried."""
     found: set[tuple[str, str, str]] = set()
@@ -177,12 +183,10 @@ def delays(journal: Journal) -> Iterator[str]:
 
 
 def expiries(journal: Journal) -> Iterator[str]:
-    """Nothing is sent too late. Of an event that was published twice, either record may be the one
-    that was sent for."""
+    """Nothing is sent too late."""
     for sent in _sent(journal):
-        row = journal.rows.get(sent.attempt.key)
         if sent.step.expires is not None:
-            time = max([row.event_time if row else 0.0, *(e.time for e in sent.events)])
+            time = max(_began(journal, sent), *(e.time for e in sent.events))
             late = sent.attempt.at - time - sent.step.expires
             if late > SLACK_S:
                 yield f"{_of(sent)} was sent {late:.0f} s after it had expired"
@@ -209,17 +213,15 @@ def silences(journal: Journal) -> Iterator[str]:
 
 def cancellations(journal: Journal) -> Iterator[str]:
     """What another event has ended is not sent any more: not that of a route, nor a step's. What
-    a digest tells of was decided when it closed, after the last of its events. Of an event that was
-    published twice, either record may be the one that was sent for."""
+    a digest tells of was decided when it closed, after the last of its events."""
     ended = _ended(journal)
     for sent in _sent(journal):
-        row = journal.rows.get(sent.attempt.key)
         is_digest = sent.route.policy.digest is not None and sent.step.is_for_people
         decided = max(e.record.timestamp for e in sent.events) if is_digest else sent.attempt.at
         for name, cancel in _endings(sent):
             for event in sent.events:
                 value = _tie([same.own for same in cancel.same], event)
-                began = max(event.time, row.event_time if row and not is_digest else 0.0)
+                began = max(event.time, 0.0 if is_digest else _began(journal, sent))
                 for time, known in ended.get((name, value), ()):
                     if 0 <= time - began <= cancel.within and decided > known + 1:
                         yield f"{_of(sent)} was sent {sent.attempt.at - known:.0f} s after its end"
