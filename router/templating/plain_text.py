@@ -119,6 +119,7 @@ class _Writer:
     Attributes:
         breaks: Line ends to write before the next words; at most two.
         at_start: The next words start a line or follow a space.
+        indent: Space at the start of preformatted words: it counts if any follow.
     """
 
     parts: list[str] = field(default_factory=list[str])
@@ -127,12 +128,16 @@ class _Writer:
     breaks: int = 0
     at_start: bool = True
     preformatted: int = 0
+    indent: str = ""
 
     def text(self, raw: str) -> None:
         if not self.preformatted:
             self.words(raw if raw.isalnum() else _words(raw))
-        elif raw and not (self.at_start and raw.isspace()):
-            self.write(unescape(raw))
+        elif self.at_start and raw.isspace():
+            self.indent += raw
+        elif raw:
+            self.write(self.indent + unescape(raw))
+            self.indent = ""
 
     def words(self, words: str) -> None:
         """Text as it is shown outside of ``pre``."""
@@ -154,6 +159,7 @@ class _Writer:
 
     def tag(self, tag: _Tag) -> None:
         act = tag.act
+        self.indent = ""
         if act == "nothing":
             pass
         elif act == "break":

@@ -20,6 +20,7 @@ BITS = st.sampled_from(
 
 
 @example(bits=["<p>"] * 5 + ["<", "a ", "<p>"], cuts=[17])
+@example(bits=["</p>", "</p>", "a ", "<pre>", " b"], cuts=[16])
 @given(bits=st.lists(BITS, max_size=14), cuts=st.lists(st.integers(0, 60), max_size=4))
 @settings(deadline=None, max_examples=1500)
 def test_it_does_not_matter_in_what_bits_the_html_comes(bits: list[str], cuts: list[int]) -> None:
