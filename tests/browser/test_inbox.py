@@ -153,11 +153,11 @@ async def test_nothing_moves_under_the_eyes_of_somebody_who_reads_further_down(
 ) -> None:
     async with sandbox() as box:
         for number in range(30):
-            box.record.add(chat(f"number {number}"))
+            box.record.add(chat(f"number {number}."))
         async with opened(browser, inbox(box)) as page:
             await page.mouse.wheel(0, 1500)
             await page.wait_for_function("scrollY > 1000")
-            read = page.locator(".bubble", has_text="number 20")
+            read = page.locator(".bubble", has_text="number 20.")
             before = await read.bounding_box()
             box.record.add(chat("the newest"))
             await page.get_by_role("button", name="1 new").wait_for()
