@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ from router.clock import ManualClock
 from router.delivery import DEAD_LETTERS, INPUTS
 from router.delivery.watched import WatchedLedger
 from router.events import TopicPartition, wrap_replay
-from router.ledger import Kind, LedgerDown, State
+from router.ledger import Kind, LedgerDown, Row, State
 from router.ledger.memory import MemoryLedger
 from router.messages import Delivered, Reason, Rejected, Retry
 from router.telemetry import Metrics
@@ -402,8 +403,10 @@ async def test_a_letter_that_is_never_taken_keeps_back_no_other(durable: World) 
         await run.settled()
         # It is claimed whenever it is tried again.
         with anyio.fail_after(PATIENCE_S):
-            while not (left := await run.rows(kind=Kind.DEAD_LETTER, state=State.SCHEDULED)):
+            left: Sequence[Row] = ()
+            while not left:
                 await anyio.sleep(0.001)
+                left = await run.rows(kind=Kind.DEAD_LETTER, state=State.SCHEDULED)
         assert [row.position for row in left] == ["orders/0/0"]
 
 
